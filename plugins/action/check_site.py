@@ -1,0 +1,45 @@
+# Copyright (c) 2026, The jellynet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checks the user's values on the controller, so that nothing is touched on a host when one is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import _site
+
+PROXY_ROWS = Path(__file__).resolve().parents[2] / "roles" / "reverse_proxy" / "vars"
+
+
+class ActionModule(ActionBase):
+    """Collects every problem and fails with all of them at once."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        _validation, args = self.validate_argument_spec(
+            argument_spec={
+                "values": {"type": "dict", "required": True},
+                "host": {"type": "dict", "default": {}},
+                "edge": {"type": "bool", "default": True},
+            }
+        )
+        found = _site.problems(
+            args["values"],
+            args["host"],
+            proxies=[row.stem for row in PROXY_ROWS.glob("*.yml") if row.stem != "main"],
+            defined=list(task_vars or {}),
+            edge=args["edge"],
+        )
+        result["changed"] = False
+        result["problems"] = found
+        if found:
+            result["failed"] = True
+            count = "One value has" if len(found) == 1 else f"{len(found)} values have"
+            result["msg"] = f"Nothing was changed. {count} to be mended first:\n" + "\n".join(f"- {line}" for line in found)
+        return result
