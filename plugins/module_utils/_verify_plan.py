@@ -1,0 +1,146 @@
+# Copyright (c) 2026, The jellynet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which probes a client's seat sends to an edge. Pure: what comes of them is read by ``_verify``.
+
+A probe's id is ``<domain>|<what>``; those of the edge as a whole have no domain.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, Dict, Iterable, List, Mapping, Sequence
+
+UNKNOWN_NAME = "jellynet-unknown.invalid"
+FORGED = "203.0.113.7"  # TEST-NET-3: nobody's address
+ACME_PATH = "/.well-known/acme-challenge/jellynet-verify"
+GENERATION_PATH = "/.well-known/jellynet-generation"
+# Files that Jellyfin's web client brings; a server without the client has none of them.
+RANGE_PATHS = ("/web/index.html", "/web/favicon.ico")
+# What the Internet has no business with: metrics, the DLNA tree (open to whoever counts as LAN), restart and first-run wizard.
+PROTECTED = ("/metrics", "/dlna/", "/System/Restart", "/System/Shutdown", "/Startup/Configuration")
+DISCOVERY_PORT, SSDP_PORT = 7359, 1900
+
+
+def _loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address.split("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def open_listeners(host: Mapping[str, Any], proto: str) -> Dict[int, str]:
+    """The ports that something on the edge listens on for others than itself, and what."""
+    found: Dict[int, str] = {}
+    for item in host.get("listeners") or []:
+        if item.get("proto") == proto and not _loopback(str(item.get("address", ""))):
+            found.setdefault(int(item["port"]), str(item.get("process") or item.get("unit") or ""))
+    return found
+
+
+def own_addresses(host: Mapping[str, Any]) -> List[str]:
+    return [str(item["address"]) for link in host.get("interfaces") or [] for item in link.get("addresses") or []]
+
+
+def in_networks(address: str, networks: Iterable[str]) -> bool:
+    """Whether an address lies in one of the networks."""
+    try:
+        parsed = ipaddress.ip_address(address.split("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return any((mapped or parsed) in ipaddress.ip_network(network) for network in networks)
+
+
+def lan_address(host: Mapping[str, Any], lan: Sequence[str]) -> str:
+    """The edge's own address on its LAN, IPv4 first; '' without one."""
+    mine = [address for address in own_addresses(host) if in_networks(address, lan)]
+    mine.sort(key=lambda address: (":" in address, address.startswith("fe80"), address))
+    return mine[0] if mine else ""
+
+
+def _site_probes(site: Mapping[str, Any], address: str, options: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    domain, path = str(site["domain"]), str(site.get("path") or "")
+    secure, plain = f"https://{domain}", f"http://{domain}"
+    probes: List[Dict[str, Any]] = [
+        {"id": "dns", "kind": "dns", "name": domain},
+        {"id": "redirect", "kind": "http", "url": f"{plain}{path}/web/index.html?verify=1"},
+        {"id": "acme", "kind": "http", "url": plain + ACME_PATH},
+        {"id": "front", "kind": "http", "url": f"{secure}{path}/System/Info/Public"},
+        {"id": "health", "kind": "http", "url": f"{secure}{path}/health"},
+        {"id": "h2", "kind": "tls", "address": address, "port": 443, "server_name": domain, "alpn": ["h2", "http/1.1"]},
+        {"id": "websocket", "kind": "http", "url": f"{secure}{path}/socket", "websocket": True, "authorize": True},
+        {"id": "generation", "kind": "http", "url": secure + GENERATION_PATH},
+    ]
+    paths = [str(options["range_path"])] if options.get("range_path") else list(RANGE_PATHS)
+    for index, item in enumerate(paths):
+        probes.append({"id": f"range{index}", "kind": "http", "url": secure + path + item, "headers": {"Range": "bytes=0-15"}})
+    for item in PROTECTED:
+        probes.append({"id": "protected " + item, "kind": "http", "url": secure + path + item})
+    forged = {"X-Forwarded-For": FORGED, "X-Real-IP": FORGED, "Forwarded": f"for={FORGED}"}
+    if options.get("authorized"):
+        probes.append({"id": "endpoint", "kind": "http", "url": f"{secure}{path}/System/Endpoint", "authorize": True})
+        local = {"X-Forwarded-For": "127.0.0.1", "X-Real-IP": "127.0.0.1", "Forwarded": "for=127.0.0.1"}
+        probes.append(
+            {"id": "endpoint forged", "kind": "http", "url": f"{secure}{path}/System/Endpoint", "authorize": True, "headers": local}
+        )
+    echo = str(options.get("echo_path") or "")
+    if echo:
+        probes.append({"id": "echo", "kind": "http", "url": secure + path + echo})
+        probes.append({"id": "echo forged", "kind": "http", "url": secure + path + echo, "headers": forged})
+    for probe in probes:
+        if probe["kind"] == "http":
+            probe["address"] = address
+        probe["id"] = f"{domain}|{probe['id']}"
+    return probes
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _edge_probes(
+    sites: Sequence[Mapping[str, Any]], host: Mapping[str, Any], address: str, options: Mapping[str, Any]
+) -> List[Dict[str, Any]]:
+    http_port, https_port = int(options["http_port"]), int(options["https_port"])
+    base = _bracketed(address)
+    first = sites[0]
+    path = str(first.get("path") or "")
+    probes: List[Dict[str, Any]] = [
+        {"id": "unknown name http", "kind": "http", "url": f"http://{UNKNOWN_NAME}/", "address": address},
+        {"id": "unknown name https", "kind": "http", "url": f"https://{UNKNOWN_NAME}/", "address": address},
+        {"id": "no sni", "kind": "tls", "address": address, "port": 443, "server_name": ""},
+        {"id": "quic", "kind": "quic", "address": address, "port": 443},
+        {"id": "direct", "kind": "http", "url": f"http://{base}:{http_port}{path}/System/Info/Public"},
+        {"id": "direct tls", "kind": "http", "url": f"https://{first['domain']}:{https_port}{path}/System/Info/Public", "address": address},
+        {"id": f"udp {DISCOVERY_PORT}", "kind": "udp", "address": address, "port": DISCOVERY_PORT, "payload": "discovery"},
+        {"id": f"udp {SSDP_PORT}", "kind": "udp", "address": address, "port": SSDP_PORT, "payload": "ssdp"},
+    ]
+    echo = str(options.get("echo_path") or "")
+    if echo:
+        headers = {"X-Forwarded-For": FORGED}
+        probes.append({"id": "direct echo", "kind": "http", "url": f"http://{base}:{http_port}{path}{echo}", "headers": headers})
+    ports = {80, 443, http_port, https_port} | set(open_listeners(host, "tcp"))
+    probes += [{"id": f"tcp {port}", "kind": "tcp", "address": address, "port": port} for port in sorted(ports)]
+    return probes
+
+
+def plan(
+    sites: Sequence[Mapping[str, Any]],
+    host: Mapping[str, Any],
+    address: str,
+    options: Mapping[str, Any],
+    discovered: Iterable[str] = (),
+) -> List[Dict[str, Any]]:
+    """All probes of one seat. ``address`` is the edge as that seat reaches it, '' to go by each site's name.
+
+    ``discovered`` are the addresses that clients were given by discovery: a client would connect there.
+    """
+    probes: List[Dict[str, Any]] = []
+    for site in sites:
+        probes += _site_probes(site, address or str(site["domain"]), options)
+    probes += _edge_probes(sites, host, address or str(sites[0]["domain"]), options)
+    for url in sorted(set(discovered)):
+        if url.startswith(("http://", "https://")):
+            probes.append({"id": "discovered " + url, "kind": "http", "url": url.rstrip("/") + "/System/Info/Public"})
+    return probes

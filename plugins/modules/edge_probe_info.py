@@ -1,0 +1,185 @@
+#!/usr/bin/python
+# Copyright (c) 2026, The jellynet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: edge_probe_info
+short_description: Ask an edge from a client's seat
+version_added: "1.0.0"
+author: The jellynet authors (@jellynet)
+description:
+  - Sends any number of small probes from the host it runs on, side by side, and returns what each one saw.
+  - It judges nothing and changes nothing. The role P(jellynet.jellyfin.verify#role) does the judging.
+  - A probe that goes wrong is no failure of the module, its C(error) says in words what happened.
+  - Each probe is left at its deadline, whatever the peer does.
+options:
+  probes:
+    description: The probes.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      id:
+        description: The name under which the result is returned.
+        type: str
+        required: true
+      kind:
+        description:
+          - V(http) sends one request and follows no redirect. V(tls) makes a handshake alone. V(tcp) connects.
+          - V(udp) sends O(probes[].payload) and waits for an answer. V(quic) asks which QUIC versions are spoken. V(dns) resolves O(probes[].name).
+        type: str
+        required: true
+        choices: [http, tls, tcp, udp, quic, dns]
+      url:
+        description: For V(http), the whole address. An untrusted certificate is reported and the request sent all the same.
+        type: str
+      address:
+        description: Where to connect to. For V(http) the default is the host of O(probes[].url).
+        type: str
+      port:
+        description: The port, for all kinds but V(http) and V(dns).
+        type: int
+      server_name:
+        description: For V(tls) and V(http), the name to send as SNI. Empty sends none in V(tls), the host of the address in V(http).
+        type: str
+      alpn:
+        description: For V(tls), the protocols to offer.
+        type: list
+        elements: str
+      method:
+        description: For V(http), the method.
+        type: str
+        default: GET
+      headers:
+        description: For V(http), headers to send.
+        type: dict
+      websocket:
+        description: For V(http), ask for an upgrade to a websocket.
+        type: bool
+        default: false
+      authorize:
+        description: For V(http), send O(token) as the server's API key.
+        type: bool
+        default: false
+      payload:
+        description: For V(udp), what to send. Empty sends one zero byte.
+        type: str
+        choices: ['', discovery, ssdp]
+        default: ''
+      name:
+        description: For V(dns), the name.
+        type: str
+  ca:
+    description: Certificates in PEM form that are trusted besides the system's own roots.
+    type: str
+    default: ''
+  token:
+    description: An API key of the Jellyfin server, for the probes with O(probes[].authorize).
+    type: str
+  timeout:
+    description: Seconds that one probe may take.
+    type: float
+    default: 5
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying target.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: none
+seealso:
+  - module: jellynet.jellyfin.tls_grade_info
+"""
+
+EXAMPLES = r"""
+- name: Ask whether the address without TLS leads to the one with it, and whether 8096 is open
+  jellynet.jellyfin.edge_probe_info:
+    probes:
+      - {id: redirect, kind: http, url: 'http://media.example.org/web/'}
+      - {id: http port, kind: tcp, address: media.example.org, port: 8096}
+  register: seen
+  delegate_to: a-host-on-the-internet
+"""
+
+RETURN = r"""
+results:
+  description: What each probe saw, by its id.
+  type: dict
+  returned: always
+  sample:
+    redirect: {kind: http, error: '', status: 308, headers: {location: 'https://media.example.org/web/'}, seconds: 0.012}
+    http port: {kind: tcp, error: '', state: filtered, seconds: 5.0}
+host:
+  description: The name of the host that the probes were sent from.
+  type: str
+  returned: always
+  sample: laptop
+addresses:
+  description: The host's own addresses towards the peers, as the probes saw them.
+  type: list
+  elements: str
+  returned: always
+  sample: [192.168.1.23]
+"""
+
+import socket
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import _probe
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "probes": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "id": {"type": "str", "required": True},
+                    "kind": {"type": "str", "required": True, "choices": ["http", "tls", "tcp", "udp", "quic", "dns"]},
+                    "url": {"type": "str"},
+                    "address": {"type": "str"},
+                    "port": {"type": "int"},
+                    "server_name": {"type": "str"},
+                    "alpn": {"type": "list", "elements": "str"},
+                    "method": {"type": "str", "default": "GET"},
+                    "headers": {"type": "dict"},
+                    "websocket": {"type": "bool", "default": False},
+                    "authorize": {"type": "bool", "default": False},
+                    "payload": {"type": "str", "choices": ["", "discovery", "ssdp"], "default": ""},
+                    "name": {"type": "str"},
+                },
+                "required_if": [
+                    ("kind", "http", ["url"]),
+                    ("kind", "tls", ["address"]),
+                    ("kind", "tcp", ["address", "port"]),
+                    ("kind", "udp", ["address", "port"]),
+                    ("kind", "quic", ["address"]),
+                    ("kind", "dns", ["name"]),
+                ],
+            },
+            "ca": {"type": "str", "default": ""},
+            "token": {"type": "str", "no_log": True},
+            "timeout": {"type": "float", "default": 5},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    probes = []
+    for probe in params["probes"]:
+        headers = dict(probe["headers"] or {})
+        if probe["authorize"] and params["token"]:
+            headers["Authorization"] = f'MediaBrowser Token="{params["token"]}"'
+        probes.append(dict(probe, headers=headers))
+    results = _probe.run(probes, ca=params["ca"], timeout=params["timeout"])
+    addresses = sorted({str(seen["source_address"]) for seen in results.values() if seen.get("source_address")})
+    module.exit_json(changed=False, results=results, host=socket.gethostname(), addresses=addresses)
+
+
+if __name__ == "__main__":
+    main()
