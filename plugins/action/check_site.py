@@ -41,5 +41,7 @@ class ActionModule(ActionBase):
         if found:
             result["failed"] = True
             count = "One value has" if len(found) == 1 else f"{len(found)} values have"
-            result["msg"] = f"Nothing was changed. {count} to be mended first:\n" + "\n".join(f"- {line}" for line in found)
+            result["msg"] = f"Nothing was changed. {count} to be mended first:\n" + "\n".join(
+                f"- {line}" for line in found
+            )
         return result

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict
+from typing import Any, Callable
 
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _site
 
@@ -44,5 +44,5 @@ _value:
 class FilterModule:
     """Ansible looks for this class."""
 
-    def filters(self) -> Dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"sites": lambda values, host=None: _site.sites(values, host or {})}

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 PATH = "/etc/jellynet/record.json"
-SECTIONS = ("files", "firewall", "groups", "network_xml", "packages", "unit_states")
+SECTIONS = ("files", "firewall", "groups", "network_xml", "packages", "unit_states", "wizard_done")
 
 
 class RecordError(Exception):
@@ -54,12 +54,15 @@ class Record:
         """The value under section and key, or the default."""
         return self.load()[_known(section)].get(key, default)
 
-    def remember(self, section: str, key: str, value: Any) -> bool:
-        """Keep a value unless the key has one already; True when it was kept."""
+    def remember(self, section: str, key: str, value: Any, overwrite: bool = False) -> bool:
+        """Keep a value unless the key has one already; True when it was kept.
+
+        ``overwrite`` is for what is looked up again on each run and not for what was there before.
+        """
         _known(section)
         with self._locked():
             record = self.load()
-            if key in record[section]:
+            if key in record[section] and (not overwrite or record[section][key] == value):
                 return False
             record[section][key] = value
             self._write(record)
@@ -123,9 +126,9 @@ def get(section: str, key: str, default: Any = None) -> Any:
     return Record().get(section, key, default)
 
 
-def remember(section: str, key: str, value: Any) -> bool:
-    """Keep a value in this host's record; the first writer wins. True when it was kept."""
-    return Record().remember(section, key, value)
+def remember(section: str, key: str, value: Any, overwrite: bool = False) -> bool:
+    """Keep a value in this host's record; the first writer wins unless told. True when it was kept."""
+    return Record().remember(section, key, value, overwrite)
 
 
 def forget(section: str, key: str) -> Any:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, Dict, Iterable, List, Mapping, Optional
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETSENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
@@ -56,7 +57,7 @@ def is_address(text: str) -> bool:
     return True
 
 
-def domain_problem(name: str, value: Any) -> Optional[str]:
+def domain_problem(name: str, value: Any) -> str | None:
     """What is wrong with a DNS name (RFC 1123 labels), as a sentence, or None."""
     if not isinstance(value, str) or not value:
         return f"{name} is not set. Give the name under which Jellyfin is reached, e.g. {name}: jellyfin.example.com"
@@ -78,7 +79,7 @@ def domain_problem(name: str, value: Any) -> Optional[str]:
     return None
 
 
-def path_problem(name: str, value: Any) -> Optional[str]:
+def path_problem(name: str, value: Any) -> str | None:
     """What is wrong with a URL path prefix, or None. Empty means none."""
     if value == "":
         return None
@@ -97,7 +98,7 @@ def path_problem(name: str, value: Any) -> Optional[str]:
     return None
 
 
-def port_problem(name: str, value: Any) -> Optional[str]:
+def port_problem(name: str, value: Any) -> str | None:
     """What is wrong with a TCP port number, or None."""
     try:
         port = int(value)
@@ -108,7 +109,7 @@ def port_problem(name: str, value: Any) -> Optional[str]:
     return None
 
 
-def address_problem(name: str, value: Any) -> Optional[str]:
+def address_problem(name: str, value: Any) -> str | None:
     """What is wrong with the server's address (an IP address or a host name), or None."""
     if not isinstance(value, str) or not value:
         return f"{name} is {value!r}: give the address of the Jellyfin server, e.g. 127.0.0.1 or 192.168.1.10"
@@ -127,7 +128,7 @@ def address_problem(name: str, value: Any) -> Optional[str]:
     return None
 
 
-def cidr_problem(name: str, value: Any) -> Optional[str]:
+def cidr_problem(name: str, value: Any) -> str | None:
     """What is wrong with one network of a LAN list, or None."""
     said = f"{name} holds {value!r}"
     if not isinstance(value, str):
@@ -145,7 +146,7 @@ def cidr_problem(name: str, value: Any) -> Optional[str]:
     return None
 
 
-def _lan_problems(value: Any) -> List[str]:
+def _lan_problems(value: Any) -> list[str]:
     if value == "auto":
         return []
     if isinstance(value, str) or not isinstance(value, Iterable):
@@ -153,7 +154,7 @@ def _lan_problems(value: Any) -> List[str]:
     return [problem for problem in (cidr_problem("jellyfin_lan", item) for item in value) if problem]
 
 
-def _acme_problems(values: Mapping[str, Any], sites: List[Dict[str, Any]]) -> List[str]:
+def _acme_problems(values: Mapping[str, Any], sites: list[dict[str, Any]]) -> list[str]:
     problems = []
     directory = str(values.get("acme_directory") or LETSENCRYPT)
     if not _URL.match(directory):
@@ -170,7 +171,7 @@ def _acme_problems(values: Mapping[str, Any], sites: List[Dict[str, Any]]) -> Li
         for site in sites:
             domain = str(site.get("domain", "")).lower()
             suffix = next((s for s in NOT_PUBLIC if domain == s or domain.endswith("." + s)), None)
-            if site.get("certificate") == "letsencrypt" and (suffix or "." not in domain):
+            if domain and site.get("certificate") == "letsencrypt" and (suffix or "." not in domain):
                 problems.append(
                     f"{site['_name']}domain is {domain!r}: Let's Encrypt certifies public names only. "
                     f"Use a name of a domain that you own, or set {site['_name']}certificate: local_ca"
@@ -178,7 +179,7 @@ def _acme_problems(values: Mapping[str, Any], sites: List[Dict[str, Any]]) -> Li
     return problems
 
 
-def raw_sites(values: Mapping[str, Any]) -> List[Dict[str, Any]]:
+def raw_sites(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The sites as the user gave them, each with all of SITE_KEYS, and `_name`: how its variables are called."""
     scalars = {key: values.get(key) for key in SITE_KEYS}
     listed = values.get("sites") or []
@@ -193,9 +194,9 @@ def raw_sites(values: Mapping[str, Any]) -> List[Dict[str, Any]]:
     return sites
 
 
-def _site_problems(site: Dict[str, Any], edge_required: bool) -> List[str]:
+def _site_problems(site: dict[str, Any], edge_required: bool) -> list[str]:
     name = site["_name"]
-    problems: List[Optional[str]] = []
+    problems: list[str | None] = []
     if edge_required or site.get("domain"):
         problems.append(domain_problem(name + "domain", site.get("domain")))
     problems += [
@@ -219,7 +220,7 @@ def _site_problems(site: Dict[str, Any], edge_required: bool) -> List[str]:
     return [problem for problem in problems if problem]
 
 
-def _port_problems(values: Mapping[str, Any], sites: List[Dict[str, Any]], host: Mapping[str, Any]) -> List[str]:
+def _port_problems(values: Mapping[str, Any], sites: list[dict[str, Any]], host: Mapping[str, Any]) -> list[str]:
     problems = []
     ports = {}
     for key in ("http_port", "https_port"):
@@ -229,7 +230,9 @@ def _port_problems(values: Mapping[str, Any], sites: List[Dict[str, Any]], host:
             continue
         port = ports[key] = int(values[key])
         if port in RESERVED_TCP:
-            problems.append(f"jellyfin_{key} is {port}: that port belongs to {RESERVED_TCP[port]}. Choose another, e.g. 8096 or 8920")
+            problems.append(
+                f"jellyfin_{key} is {port}: that port belongs to {RESERVED_TCP[port]}. Choose another, e.g. 8096 or 8920"
+            )
     if len(ports) == 2 and ports["http_port"] == ports["https_port"]:
         problems.append(
             f"jellyfin_http_port and jellyfin_https_port are both {ports['http_port']}: one port cannot be both. "
@@ -264,7 +267,7 @@ def is_own_address(address: str, host: Mapping[str, Any]) -> bool:
     return any(ipaddress.ip_address(item) == parsed for item in own)
 
 
-def _host_problems(values: Mapping[str, Any], host: Mapping[str, Any]) -> List[str]:
+def _host_problems(values: Mapping[str, Any], host: Mapping[str, Any]) -> list[str]:
     if not host or values.get("allow_untested"):
         return []
     problems = []
@@ -288,7 +291,7 @@ def problems(
     proxies: Iterable[str],
     defined: Iterable[str] = (),
     edge: bool = True,
-) -> List[str]:
+) -> list[str]:
     """All that is wrong, each a sentence with the variable, its value and what to do.
 
     ``proxies`` are the rows that the role reverse_proxy has; ``defined`` the names of all variables of the host.
@@ -356,7 +359,7 @@ def wizard_done(server: Mapping[str, Any], remembered: bool) -> bool:
     return remembered
 
 
-def sites(values: Mapping[str, Any], host: Mapping[str, Any]) -> List[Dict[str, Any]]:
+def sites(values: Mapping[str, Any], host: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The normalised list that every template loops over; docs/architecture.md has its keys."""
     remembered = host.get("record", {}).get("wizard_done", {})
     found = []
@@ -365,6 +368,7 @@ def sites(values: Mapping[str, Any], host: Mapping[str, Any]) -> List[Dict[str, 
         address = str(raw.get("server_address") or "").strip("[]")
         port = int(raw.get("server_port") or 8096)
         key = server_key(address, port)
+        admitted = wizard_done(host.get("servers", {}).get(key, {}), bool(remembered.get(key)))
         certificate = host.get("certificates", {}).get(domain, {})
         bracketed = f"[{address}]" if ":" in address else address
         found.append(
@@ -374,6 +378,7 @@ def sites(values: Mapping[str, Any], host: Mapping[str, Any]) -> List[Dict[str, 
                 "server_address": address,
                 "server_port": port,
                 "server_key": key,
+                "server": {"address": address, "port": port, "path": raw.get("path") or ""},
                 "server_url": f"http://{bracketed}:{port}",
                 "server_is_local": is_own_address(address, host),
                 "certificate": raw.get("certificate"),
@@ -381,7 +386,8 @@ def sites(values: Mapping[str, Any], host: Mapping[str, Any]) -> List[Dict[str, 
                 "privkey": raw.get("certificate_privkey") or "",
                 "key_types": list(raw.get("certificate_key_types") or ["ecdsa"]),
                 "door": f"{DOORS}/{domain}",
-                "admit_internet": wizard_done(host.get("servers", {}).get(key, {}), bool(remembered.get(key))),
+                "admit_internet": admitted,
+                "wizard_changed": admitted != bool(remembered.get(key)),
                 "hsts": _hsts(values, certificate),
             }
         )

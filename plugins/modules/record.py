@@ -29,7 +29,7 @@ options:
     description: What kind of thing the entries are.
     type: str
     required: true
-    choices: [files, firewall, groups, network_xml, packages, unit_states]
+    choices: [files, firewall, groups, network_xml, packages, unit_states, wizard_done]
   entries:
     description:
       - The keys and their values.
@@ -37,6 +37,10 @@ options:
       - Without entries the module only reads.
     type: dict
     default: {}
+  overwrite:
+    description: Whether a value that differs takes the place of the one that is kept.
+    type: bool
+    default: false
   state:
     description: Whether the entries are remembered or forgotten.
     type: str
@@ -87,6 +91,7 @@ def main() -> None:
         argument_spec={
             "section": {"type": "str", "required": True, "choices": list(SECTIONS)},
             "entries": {"type": "dict", "default": {}},
+            "overwrite": {"type": "bool", "default": False},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,
@@ -96,10 +101,11 @@ def main() -> None:
     try:
         before = record.load()[section]
         if module.params["state"] == "present":
-            after = {**entries, **before}
+            overwrite = module.params["overwrite"]
+            after = {**before, **entries} if overwrite else {**entries, **before}
             if not module.check_mode:
-                for key in sorted(set(entries) - set(before)):
-                    record.remember(section, key, entries[key])
+                for key in sorted(entries):
+                    record.remember(section, key, entries[key], overwrite)
         else:
             after = {key: value for key, value in before.items() if key not in entries}
             if not module.check_mode:
@@ -108,7 +114,7 @@ def main() -> None:
     except (RecordError, OSError) as problem:
         module.fail_json(msg=str(problem))
     module.exit_json(
-        changed=sorted(before) != sorted(after),
+        changed=before != after,
         recorded=dict.fromkeys(after) if section in SECRET_SECTIONS else after,
         diff={
             "before_header": f"{record.path} ({section})",

@@ -1,0 +1,312 @@
+#!/usr/bin/python
+# Copyright (c) 2026, The jellynet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: network_config
+short_description: Set values in Jellyfin's network.xml
+version_added: "1.0.0"
+author: The jellynet authors (@jellynet)
+description:
+  - Writes elements of Jellyfin's C(network.xml) in the form that the server reads, and keeps all the rest of the file.
+  - Jellyfin reads the file once at start and may rewrite it while it runs, so a running server is stopped, the file is written, and it is
+    started again; only if something differs.
+  - What stood there before is remembered, and O(state=absent) puts it back.
+options:
+  config_dir:
+    description: The server's configuration folder, such as V(/etc/jellyfin).
+    type: path
+    required: true
+  settings:
+    description:
+      - The elements to set, by their name in C(network.xml). Booleans and numbers in their own type, lists of text as lists.
+      - C(KnownProxies) is different. The addresses given are added to those that are there, and ones that an earlier run added and that are no
+        longer given are taken away.
+    type: dict
+    default: {}
+  unit:
+    description: The server's systemd unit. Empty when the server is not run by systemd; then it has to be restarted by hand.
+    type: str
+    default: jellyfin.service
+  health_url:
+    description:
+      - An address that is asked after a restart until the server answers, such as V(http://127.0.0.1:8096/health). Empty, the restart is not waited for.
+    type: str
+    default: ''
+  timeout:
+    description: How long to wait for the server after a restart, in seconds.
+    type: int
+    default: 120
+  state:
+    description: V(absent) puts back what stood there before the first run.
+    type: str
+    choices: [present, absent]
+    default: present
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying target.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: full
+  platform:
+    description: Target OS/families that can be operated against.
+    support: full
+    platforms: posix
+notes:
+  - The element names and defaults are those of C(MediaBrowser.Common/Net/NetworkConfiguration.cs), Jellyfin 10.9 to 12.0.
+  - A password is never shown, neither in the result nor in the diff.
+"""
+
+EXAMPLES = r"""
+- name: Let Jellyfin believe the proxy on the same host
+  jellynet.jellyfin.network_config:
+    config_dir: /etc/jellyfin
+    settings:
+      KnownProxies: [127.0.0.1]
+      BaseUrl: /jellyfin
+"""
+
+RETURN = r"""
+path:
+  description: The file.
+  type: str
+  returned: always
+  sample: /etc/jellyfin/network.xml
+changes:
+  description: What differs, by element; before and after.
+  type: dict
+  returned: always
+  sample: {KnownProxies: {before: [], after: ["127.0.0.1"]}}
+restarted:
+  description: Whether the server was restarted.
+  type: bool
+  returned: always
+restart_needed:
+  description: Whether the server has to be restarted by hand.
+  type: bool
+  returned: always
+"""
+
+import os
+import tempfile
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import _debian, _network_xml, _record
+
+SECTION = "network_xml"
+
+
+class ServerUnit:
+    """The server's systemd unit, which may not exist."""
+
+    def __init__(self, module: AnsibleModule, name: str) -> None:
+        self.module = module
+        self.name = name
+        self.active = bool(name) and self._systemctl("is-active", "--quiet")[0] == 0
+
+    def _systemctl(self, *words: str) -> tuple[int, str]:
+        code, _out, err = self.module.run_command(["systemctl", *words, self.name])
+        return code, err.strip()
+
+    def stop(self) -> None:
+        if self.active:
+            self._must("stop")
+
+    def start(self) -> None:
+        if self.active:
+            self._must("start")
+
+    def _must(self, verb: str) -> None:
+        code, err = self._systemctl(verb)
+        if code != 0:
+            self.module.fail_json(msg=f"{self.name} could not be {verb}ed: {err}. See: journalctl -u {self.name}")
+
+
+def merged(settings: dict[str, Any], current: dict[str, Any], remembered: dict[str, Any]) -> dict[str, Any]:
+    """The settings with KnownProxies joined to what the user has there himself."""
+    if "KnownProxies" not in settings:
+        return dict(settings)
+    ours = set(remembered.get("known_proxies", []))
+    wanted = list(settings["KnownProxies"])
+    kept = [item for item in current["KnownProxies"] if item not in ours or item in wanted]
+    return dict(settings, KnownProxies=kept + [item for item in wanted if item not in kept])
+
+
+def restored(current: dict[str, Any], remembered: dict[str, Any]) -> dict[str, Any]:
+    """The settings that undo ours, and leave alone what somebody changed since."""
+    settings = {}
+    for name, values in remembered.get("elements", {}).items():
+        if name == "KnownProxies":
+            ours = set(remembered.get("known_proxies", [])) - set(values["before"])
+            settings[name] = [item for item in current[name] if item not in ours]
+        elif current[name] == values["after"]:
+            settings[name] = values["before"]
+    return settings
+
+
+def remember(path: str, settings: dict[str, Any], changes: dict[str, Any], remembered: dict[str, Any]) -> None:
+    """Keep, per element, what stood there before the first run and what we set last."""
+    elements = dict(remembered.get("elements", {}))
+    for name, (before, after) in changes.items():
+        if name in _network_xml.SECRET:
+            continue
+        elements[name] = {"before": elements.get(name, {}).get("before", before), "after": after}
+    entry = {
+        "elements": elements,
+        "known_proxies": list(settings.get("KnownProxies", remembered.get("known_proxies", []))),
+    }
+    entry["made"] = remembered.get("made", not os.path.exists(path))
+    _record.remember(SECTION, path, entry, overwrite=True)
+
+
+def write(path: str, text: str) -> None:
+    """Replace the file by one rename, with the owner and mode it had (or those of its folder)."""
+    pattern = os.stat(path if os.path.exists(path) else os.path.dirname(path))
+    mode = pattern.st_mode & 0o777 if os.path.exists(path) else 0o640
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".network.xml.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fchown(file.fileno(), pattern.st_uid, pattern.st_gid)
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def shown(changes: dict[str, Any], side: int) -> str:
+    """One side of the diff; a secret is only said to differ."""
+    lines: list[str] = []
+    for name in sorted(changes):
+        value = changes[name][side]
+        text = (
+            "(not shown)"
+            if name in _network_xml.SECRET
+            else ", ".join(value)
+            if isinstance(value, list)
+            else str(value)
+        )
+        lines.append(f"{name}: {text}".rstrip())
+    return "".join(line + "\n" for line in lines)
+
+
+def wait_until_up(module: AnsibleModule, url: str, timeout: int) -> None:
+    """Until the server answers: `Healthy` (10.8 and later), or a redirect below its BaseUrl."""
+    if not url:
+        return
+    deadline = time.monotonic() + timeout
+    answer = "nothing"
+    while time.monotonic() < deadline:
+        try:
+            answer = open_url(url, timeout=5, follow_redirects="all").read(64).decode("utf-8", "replace").strip()
+            if answer == "Healthy":
+                return
+        except Exception as error:
+            answer = str(error)
+        time.sleep(0.5)
+    module.fail_json(
+        msg=f"The server was restarted, but {url} did not become Healthy within {timeout} s (last answer: {answer}). See: journalctl -u {module.params['unit']}"
+    )
+
+
+def main() -> None:
+    """Compare, and only where something differs stop, write, start."""
+    module = AnsibleModule(
+        argument_spec={
+            "config_dir": {"type": "path", "required": True},
+            "settings": {"type": "dict", "default": {}},
+            "unit": {"type": "str", "default": "jellyfin.service"},
+            "health_url": {"type": "str", "default": ""},
+            "timeout": {"type": "int", "default": 120},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    settings = module.params["settings"]
+    for name in _network_xml.SECRET:
+        if isinstance(settings.get(name), str) and settings[name]:
+            module.no_log_values.add(settings[name])
+    problems = _network_xml.check_settings(settings)
+    if problems:
+        module.fail_json(msg="Nothing was changed. " + " ".join(problems))
+    folder = module.params["config_dir"]
+    if not os.path.isdir(folder):
+        module.fail_json(
+            msg=f"config_dir is {folder!r}, and there is no such folder on this host. Give the folder that holds (or will hold) "
+            "network.xml; a packaged server has it in /etc/jellyfin, an official container in its /config/config"
+        )
+    path = os.path.join(folder, "network.xml")
+    absent = module.params["state"] == "absent"
+    remembered = _record.get(SECTION, path) or {}
+
+    def plan() -> tuple[str, dict[str, Any]]:
+        text = _debian.read(path)
+        current = _network_xml.parse(text or _network_xml.EMPTY)
+        wanted = restored(current, remembered) if absent else merged(settings, current, remembered)
+        return _network_xml.update(text, wanted)
+
+    try:
+        _text, changes = plan()
+        result: dict[str, Any] = {
+            "changed": bool(changes),
+            "path": path,
+            "changes": {
+                name: {"before": before, "after": after}
+                for name, (before, after) in changes.items()
+                if name not in _network_xml.SECRET
+            },
+            "diff": {
+                "before": shown(changes, 0),
+                "after": shown(changes, 1),
+                "before_header": path,
+                "after_header": path,
+            },
+            "restarted": False,
+            "restart_needed": False,
+        }
+        if module.check_mode:
+            module.exit_json(**result)
+        if changes:
+            unit = ServerUnit(module, module.params["unit"])
+            if not absent:
+                remember(path, settings, changes, remembered)
+            unit.stop()
+            try:
+                # The server may have saved the file while it stopped.
+                text, _changes = plan()
+                write(path, text)
+            finally:
+                unit.start()
+            result["restarted"] = unit.active
+            result["restart_needed"] = not module.params["unit"]
+            if unit.active:
+                wait_until_up(module, module.params["health_url"], module.params["timeout"])
+        if absent and remembered:
+            if (
+                remembered.get("made")
+                and os.path.exists(path)
+                and _network_xml.parse(_debian.read(path)) == _network_xml.DEFAULTS
+            ):
+                os.unlink(path)
+            _record.forget(SECTION, path)
+            result["changed"] = True
+        module.exit_json(**result)
+    except _network_xml.NetworkXmlError as error:
+        module.fail_json(msg=f"{path} was not changed: {error}")
+    except OSError as error:
+        module.fail_json(msg=f"{path} was not changed: {error}")
+
+
+if __name__ == "__main__":
+    main()

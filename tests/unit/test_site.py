@@ -1,0 +1,204 @@
+"""The site's values: each wrong one is named with its variable, its value and what to do."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import _site
+
+PROXIES = ("nginx", "caddy")
+GOOD = {
+    "domain": "jellyfin.example.com",
+    "path": "",
+    "sites": [],
+    "server_address": "192.168.1.10",
+    "server_port": 8096,
+    "http": "auto",
+    "http_port": 8096,
+    "https": False,
+    "https_port": 8920,
+    "hdhomerun_tuners": [],
+    "proxy": "nginx",
+    "certificate": "letsencrypt",
+    "certificate_key_types": ["ecdsa"],
+    "certificate_fullchain": "",
+    "certificate_privkey": "",
+    "acme_directory": _site.LETSENCRYPT,
+    "acme_email": "",
+    "acme_ca_bundle": "",
+    "firewall": "auto",
+    "lan": "auto",
+    "allow_untested": False,
+}
+HOST = {
+    "os": {"id": "debian", "version": "12", "name": "Debian GNU/Linux 12"},
+    "selinux": "disabled",
+    "interfaces": [{"name": "eth0", "addresses": [{"address": "192.168.1.2", "prefix": 24}]}],
+}
+
+
+def problems(host=None, defined=(), edge=True, **changed):
+    return _site.problems({**GOOD, **changed}, host or {}, PROXIES, defined, edge)
+
+
+def test_good_values_have_no_problem():
+    assert problems() == []
+    assert problems(host=HOST) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "variable", "word"),
+    [
+        ({"domain": ""}, "jellyfin_domain", "not set"),
+        ({"domain": "a.example\nserver_name evil"}, "jellyfin_domain", "not a DNS name"),
+        ({"domain": "a b.example"}, "jellyfin_domain", "not a DNS name"),
+        ({"domain": "a{b.example"}, "jellyfin_domain", "not a DNS name"),
+        ({"domain": "a.example;"}, "jellyfin_domain", "not a DNS name"),
+        ({"domain": "*.example.com"}, "jellyfin_domain", "wildcard"),
+        ({"domain": "https://a.example"}, "jellyfin_domain", "bare name"),
+        ({"domain": "192.0.2.1"}, "jellyfin_domain", "address"),
+        ({"domain": "müller.example"}, "jellyfin_domain", "xn--"),
+        ({"domain": "-a.example"}, "jellyfin_domain", "not a DNS name"),
+        ({"domain": "a" * 64 + ".example"}, "jellyfin_domain", "not a DNS name"),
+        ({"domain": "a.example."}, "jellyfin_domain", "not a DNS name"),
+        ({"path": "jellyfin"}, "jellyfin_path", "begin with a slash"),
+        ({"path": "/jellyfin/"}, "jellyfin_path", "drop the slash"),
+        ({"path": "/"}, "jellyfin_path", "drop the slash"),
+        ({"path": "/a b"}, "jellyfin_path", "'a b'"),
+        ({"path": "/../etc"}, "jellyfin_path", "'..'"),
+        ({"path": "/.well-known/x"}, "jellyfin_path", "renewal"),
+        ({"server_address": "http://10.0.0.1"}, "jellyfin_server_address", "only the address"),
+        ({"server_address": "10.0.0.1:8096"}, "jellyfin_server_address", "jellyfin_server_port"),
+        ({"server_address": "0.0.0.0"}, "jellyfin_server_address", "127.0.0.1"),
+        ({"server_address": "a;b"}, "jellyfin_server_address", "neither"),
+        ({"server_port": 0}, "jellyfin_server_port", "1 to 65535"),
+        ({"server_port": "80x"}, "jellyfin_server_port", "1 to 65535"),
+        ({"http_port": 70000}, "jellyfin_http_port", "1 to 65535"),
+        ({"http_port": 8920}, "jellyfin_https_port", "both 8920"),
+        ({"http_port": 443}, "jellyfin_http_port", "the proxy"),
+        ({"lan": ["192.168.1.0/33"]}, "jellyfin_lan", "no network"),
+        ({"lan": ["192.168.1.7/24"]}, "jellyfin_lan", "192.168.1.0/24"),
+        ({"lan": ["0.0.0.0/0"]}, "jellyfin_lan", "whole Internet"),
+        ({"lan": ["::/0"]}, "jellyfin_lan", "whole Internet"),
+        ({"lan": "192.168.1.0/24"}, "jellyfin_lan", "list"),
+        ({"proxy": "lighttpd"}, "jellyfin_proxy", "caddy, nginx"),
+        ({"certificate": "zerossl"}, "jellyfin_certificate", "letsencrypt"),
+        ({"certificate": "files"}, "jellyfin_certificate_fullchain", "absolute path"),
+        ({"certificate_key_types": ["dsa"]}, "jellyfin_certificate_key_types", "ecdsa"),
+        ({"domain": "media.lan"}, "jellyfin_certificate", "local_ca"),
+        ({"domain": "media"}, "jellyfin_certificate", "local_ca"),
+        ({"acme_directory": "http://ca.example/dir"}, "jellyfin_acme_directory", "https://"),
+        ({"acme_email": "me at home"}, "jellyfin_acme_email", "not an e-mail"),
+        ({"acme_ca_bundle": "ca.pem"}, "jellyfin_acme_ca_bundle", "absolute"),
+        ({"firewall": "nftables"}, "jellyfin_firewall", "firewalld"),
+        ({"hdhomerun_tuners": ["192.168.1.0/24"]}, "jellyfin_hdhomerun_tuners", "own addresses"),
+        ({"sites": [{"domain": "a.example"}, {"domain": "A.example"}]}, "jellyfin_sites", "twice"),
+        ({"sites": [{"domian": "a.example"}]}, "jellyfin_sites[0]", "domian"),
+        ({"sites": ["a.example"]}, "jellyfin_sites[0]", "mapping"),
+    ],
+)
+def test_a_wrong_value_is_named(changed, variable, word):
+    found = problems(**changed)
+    assert any(variable in line and word in line for line in found), found
+
+
+def test_all_problems_come_at_once():
+    assert len(problems(domain="", path="x", proxy="y", http_port=0)) == 4
+
+
+def test_a_relay_that_would_be_its_own_server():
+    for address in ("127.0.0.1", "localhost", "::1", "192.168.1.2"):
+        (found,) = problems(host=HOST, server_address=address, http=True)
+        assert "own server" in found and "jellyfin_http" in found
+    assert problems(host=HOST, server_address="192.168.1.2") == []  # auto leaves the port to it
+    assert problems(host=HOST, server_address="127.0.0.1", http=True, http_port=8097) == []
+    (found,) = problems(host=HOST, server_address="127.0.0.1", server_port=8920, https=True)
+    assert "jellyfin_https: false" in found
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["jellyfin_discovery_port", "jellyfin_ssdp_port", "port_binding_discovery_port", "jellyfin_client_discovery_port"],
+)
+def test_the_fixed_ports_cannot_be_moved(name):
+    (found,) = problems(defined=[name, "jellyfin_http_port"])
+    assert name in found and "cannot be moved" in found
+
+
+@pytest.mark.parametrize(
+    "system",
+    [{"id": "debian", "version": "11", "name": "Debian 11"}, {"id": "fedora", "version": "12", "name": "Fedora"}],
+)
+def test_an_untested_system_is_refused_with_an_override(system):
+    (found,) = problems(host={**HOST, "os": system})
+    assert system["name"] in found and "jellyfin_allow_untested" in found
+    assert problems(host={**HOST, "os": system}, allow_untested=True) == []
+
+
+def test_selinux_enforcing_is_refused():
+    (found,) = problems(host={**HOST, "selinux": "enforcing"})
+    assert "SELinux" in found
+
+
+def test_a_media_server_needs_no_domain():
+    assert problems(domain="", edge=False) == []
+
+
+def test_a_private_acme_server_may_certify_private_names():
+    assert problems(domain="media.lan", acme_directory="https://ca.lan/dir") == []
+
+
+def test_one_site_from_the_scalars():
+    (site,) = _site.sites({**GOOD, "domain": "Jellyfin.Example.com", "path": "/jellyfin"}, {})
+    assert site["domain"] == "jellyfin.example.com"
+    assert site["door"] == "/etc/jellynet/certificates/jellyfin.example.com"
+    assert site["server_url"] == "http://192.168.1.10:8096"
+    assert site["path"] == "/jellyfin"
+    assert site["admit_internet"] is False
+    assert site["hsts"] == ""
+
+
+def test_several_sites_take_what_they_do_not_say_from_the_scalars():
+    first, second = _site.sites(
+        {
+            **GOOD,
+            "sites": [
+                {"domain": "a.example", "server_address": "fd00::1"},
+                {"domain": "b.example", "certificate": "local_ca"},
+            ],
+        },
+        {},
+    )
+    assert first["server_url"] == "http://[fd00::1]:8096" and first["certificate"] == "letsencrypt"
+    assert second["server_address"] == "192.168.1.10" and second["certificate"] == "local_ca"
+
+
+def server(**what):
+    return {"servers": {"192.168.1.10:8096": what}}
+
+
+@pytest.mark.parametrize(
+    ("found", "remembered", "admitted"),
+    [
+        ({"ready": True, "wizard_done": True}, False, True),
+        ({"ready": True, "wizard_done": False}, True, False),  # a server that was set up anew
+        ({"ready": False}, True, True),  # down or starting: what an earlier run found holds
+        ({"ready": False}, False, False),
+        ({}, False, False),
+    ],
+)
+def test_the_internet_is_admitted_once_the_wizard_is_done(found, remembered, admitted):
+    host = {**server(**found), "record": {"wizard_done": {"192.168.1.10:8096": remembered}}}
+    (site,) = _site.sites(GOOD, host)
+    assert site["admit_internet"] is admitted
+    assert site["wizard_changed"] is (admitted != remembered)
+
+
+def test_hsts_only_with_a_publicly_trusted_certificate():
+    def hsts(**more):
+        public = more.pop("public", True)
+        (site,) = _site.sites({**GOOD, **more}, {"certificates": {"jellyfin.example.com": {"public": public}}})
+        return site["hsts"]
+
+    assert hsts(public=False) == ""
+    assert hsts() == "max-age=63072000"
+    assert hsts(hsts_subdomains=True, hsts_preload=True) == "max-age=63072000; includeSubDomains; preload"
