@@ -5,7 +5,8 @@
 
 LAN means the on-link prefixes of physical interfaces. Loopback, container bridges and tunnels are never LAN: what comes
 out of a tunnel daemon or a masquerading bridge may be the whole Internet. A public IPv4 prefix is not LAN either: on a rented
-server the neighbours are strangers. A public IPv6 /64 counts only beside a private IPv4 prefix, as at home.
+server the neighbours are strangers. A public IPv6 /64 counts only beside a private IPv4 prefix, as at home. Link-local
+addresses are left out: they look the same on every interface, on the Internet's side too.
 """
 
 from __future__ import annotations
@@ -23,15 +24,13 @@ PRIVATE = tuple(
         "10.0.0.0/8",  # RFC 1918
         "172.16.0.0/12",
         "192.168.0.0/16",
-        "169.254.0.0/16",  # RFC 3927
         "fc00::/7",  # RFC 4193
-        "fe80::/10",  # RFC 4291
     )
 )
 
 
 def interfaces(links: list[Mapping[str, Any]], in_container: bool) -> list[dict[str, Any]]:
-    """The interfaces of ``ip -json -details address``: name, kind, addresses, and whether each leads to a LAN."""
+    """The interfaces of ``ip -json -details address``: name, kind, addresses, and whether each is a physical network."""
     found = []
     physical = _physical(links, in_container)
     for link in links:
@@ -46,7 +45,7 @@ def interfaces(links: list[Mapping[str, Any]], in_container: bool) -> list[dict[
             {
                 "name": name,
                 "kind": _kind(link),
-                "lan": name in physical,
+                "physical": name in physical,
                 "up": "UP" in link.get("flags", []),
                 "addresses": addresses,
             }
@@ -80,7 +79,7 @@ def lan(found: list[Mapping[str, Any]]) -> list[str]:
     """The LAN prefixes of `interfaces`, in CIDR notation, without doubles."""
     prefixes: list[str] = []
     for link in found:
-        if not link["lan"] or not link["up"]:
+        if not link["physical"] or not link["up"]:
             continue
         networks = [
             ipaddress.ip_interface("{}/{}".format(item["address"], item["prefix"])).network
@@ -89,6 +88,8 @@ def lan(found: list[Mapping[str, Any]]) -> list[str]:
         networks = [network for network in networks if network.prefixlen < network.max_prefixlen]
         private4 = any(network.version == 4 and _is_private(network) for network in networks)
         for network in networks:
+            if network.is_link_local:
+                continue
             if _is_private(network) or (network.version == 6 and private4 and network.prefixlen >= 48):
                 prefixes.append(str(network))
     return sorted(set(prefixes), key=lambda text: (":" in text, ipaddress.ip_network(text)))

@@ -77,12 +77,12 @@ packages:
   type: dict
   returned: always
 interfaces:
-  description: Network interfaces with kind, addresses, and whether they lead to a LAN.
+  description: Network interfaces with kind, addresses, and whether they are physical networks.
   type: list
   elements: dict
   returned: always
 lan:
-  description: The on-link prefixes of physical interfaces, in CIDR notation.
+  description: The on-link private prefixes of physical interfaces, in CIDR notation.
   type: list
   elements: str
   returned: always
