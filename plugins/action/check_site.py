@@ -37,7 +37,6 @@ class ActionModule(ActionBase):
             edge=args["edge"],
         )
         result["changed"] = False
-        result["problems"] = found
         if found:
             result["failed"] = True
             count = "One value has" if len(found) == 1 else f"{len(found)} values have"

@@ -45,10 +45,4 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-problems:
-  description: What is wrong, one sentence each.
-  type: list
-  elements: str
-  returned: always
-  sample: ["jellyfin_path is 'jellyfin': it has to begin with a slash, e.g. /jellyfin"]
 """
