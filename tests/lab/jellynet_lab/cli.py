@@ -7,13 +7,15 @@ import os
 import subprocess
 from pathlib import Path
 
-from . import images, labs
+from . import acme, images, labs
 from .inventory import inventory, yaml
 from .run import PODMAN, LabError, say
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="lab", description="Test hosts: containers that run systemd, on networks of their own.")
+    top = argparse.ArgumentParser(
+        prog="lab", description="Test hosts: containers that run systemd, on networks of their own."
+    )
     add = top.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
 
     one = add("images", help="build the host images that are missing")
@@ -42,6 +44,16 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("name")
     one.add_argument("host")
     one.add_argument("network")
+
+    one = add("dns", help="lead a DNS name, as the ACME server sees it, to an address or a host; `none`: to nothing")
+    one.add_argument("name")
+    one.add_argument("domain")
+    one.add_argument("target")
+
+    one = add("trust", help="put the ACME server's root into the system trust store of hosts")
+    one.add_argument("name")
+    one.add_argument("hosts", nargs="+")
+    one.add_argument("--take-away", action="store_true")
 
     one = add("reboot", help="reboot a host and wait for it")
     one.add_argument("name")
@@ -72,12 +84,19 @@ def act(asked: argparse.Namespace) -> int:
         case "exec":
             argv = asked.argv[1:] if asked.argv[:1] == ["--"] else asked.argv
             terminal = ["--interactive", *(["--tty"] if os.isatty(0) and os.isatty(1) else [])]
-            return subprocess.run([PODMAN, "exec", *terminal, f"{asked.name}-{asked.host}", *(argv or ["bash"])]).returncode
+            return subprocess.run(
+                [PODMAN, "exec", *terminal, f"{asked.name}-{asked.host}", *(argv or ["bash"])]
+            ).returncode
         case "inventory":
             path = labs.room(asked.name) / "inventory.yml"
             print(path if asked.path else "---\n" + yaml(inventory(asked.name, labs.known(asked.name))))
         case "address":
             print(labs.known(asked.name).hosts[asked.host].addresses[asked.network])
+        case "dns":
+            print(acme.point(asked.name, labs.known(asked.name), asked.domain, asked.target))
+        case "trust":
+            for host in asked.hosts:
+                acme.trust(asked.name, host, take_away=asked.take_away)
         case "reboot":
             labs.reboot(asked.name, asked.host)
     return 0

@@ -16,23 +16,31 @@ from .run import CACHE, ROOT, LabError, locked, podman, run, say, step
 
 RECIPE = 1  # raise it when what `build` does changes
 
-BASE = (
-    "systemd systemd-sysv dbus python3 python3-apt iproute2 iputils-ping ca-certificates procps sudo openssl curl"
-    " openssh-server netbase kmod"
-).split()
+# fmt: off
+BASE = [
+    "systemd", "systemd-sysv", "dbus", "python3", "python3-apt", "iproute2", "iputils-ping", "ca-certificates",
+    "procps", "sudo", "openssl", "curl", "openssh-server", "netbase", "kmod",
+]
+# fmt: on
 
 # What the collection installs: lies in apt's cache, so that a run needs no network and little time.
-BROUGHT = (
-    "nginx apache2 haproxy caddy certbot firewalld python3-firewall ufw python3-aiohttp python3-cryptography nftables iptables acl"
-).split()
+# fmt: off
+BROUGHT = [
+    "nginx", "apache2", "haproxy", "caddy", "certbot", "firewalld", "python3-firewall", "ufw",
+    "python3-aiohttp", "python3-cryptography", "nftables", "iptables", "acl",
+]
+# fmt: on
 
 # What the Jellyfin double runs on. Unpacked outside the package database: the real server brings its own runtime too,
 # and a host that runs the double must not look as if it had python3-aiohttp.
 DOUBLE_RUNTIME = "/opt/jellyfin-double/runtime"
 
-TOOLS = (
-    "pebble hdhomerun-config tcpdump nmap python3-aiohttp python3-websockets python3-venv nginx-light dnsutils netcat-openbsd jq wrk"
-).split()
+# fmt: off
+TOOLS = [
+    "pebble", "hdhomerun-config", "tcpdump", "nmap", "python3-aiohttp", "python3-websockets", "python3-venv",
+    "nginx-light", "dnsutils", "netcat-openbsd", "jq", "wrk",
+]
+# fmt: on
 
 VENVS = {
     "clients": ("jellyfin-apiclient-python==1.20.2", "websockets==15.0.1"),
@@ -133,7 +141,7 @@ def command(image: Image, room: Path, tar: Path) -> list[str]:
         "--variant=minbase",
         "--skip=cleanup/apt",  # the lists and the packages are there to stay
         f"--include={','.join(image.include)}",
-        "--aptopt=Acquire::Languages \"none\"",
+        '--aptopt=Acquire::Languages "none"',
         "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
         # pebble's example configurations are of use, the rest of the documentation is not
@@ -170,7 +178,9 @@ def command(image: Image, room: Path, tar: Path) -> list[str]:
         # keys are a host's own: made at boot, by the lab
         inside("rm -f /etc/ssh/ssh_host_*; : > /etc/machine-id; : > /etc/resolv.conf; echo lab > /etc/hostname"),
         # nothing in a container ever answers these
-        inside("systemctl mask systemd-modules-load.service systemd-udevd.service apt-daily.timer apt-daily-upgrade.timer"),
+        inside(
+            "systemctl mask systemd-modules-load.service systemd-udevd.service apt-daily.timer apt-daily-upgrade.timer"
+        ),
         image.suite,
         str(tar),
         *sources(image.suite),

@@ -30,7 +30,9 @@ def create(lab: str, topology: Topology) -> None:
             for subnet in network.get("subnets") or []
         ]
         for network in topology.networks.values():
-            free = (net for net in candidates(network.kind) if not any(net.overlaps(o) for o in taken if o.version == 4))
+            free = (
+                net for net in candidates(network.kind) if not any(net.overlaps(o) for o in taken if o.version == 4)
+            )
             subnet = next(free, None)
             if subnet is None:
                 raise LabError(f"no {network.kind} subnet is free: take labs down that you do not need (`lab ps`)")

@@ -21,9 +21,13 @@ class LabError(Exception):
     """Something that the caller has to hear about, in words."""
 
 
-def run(argv: Sequence[str | os.PathLike[str]], *, data: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run(
+    argv: Sequence[str | os.PathLike[str]], *, data: str | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
     """Run a command, keep what it said; on failure raise with its words."""
-    done = subprocess.run([os.fspath(part) for part in argv], input=data, capture_output=True, text=True, errors="replace")
+    done = subprocess.run(
+        [os.fspath(part) for part in argv], input=data, capture_output=True, text=True, errors="replace"
+    )
     if check and done.returncode:
         words = "\n".join(part.strip() for part in (done.stdout, done.stderr) if part.strip())
         shown = " ".join(os.fspath(part) for part in argv)

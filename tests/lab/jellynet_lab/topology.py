@@ -33,6 +33,7 @@ class Host:
     uplink: bool = True  # eth0 on podman's own bridge, towards the package servers
     groups: list[str] = field(default_factory=list)
     services: list[str] = field(default_factory=list)
+    jellyfin: dict[str, Any] = field(default_factory=dict)  # wishes for the double, see jellyfin.py
     trusts_acme: bool = False
     vars: dict[str, Any] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
@@ -89,10 +90,19 @@ def from_data(data: dict[str, Any], where: str) -> Topology:
         raise LabError(f"{where}: {error}") from None
     topology = Topology(networks, hosts, data.get("names", {}), data.get("vars", {}), data.get("group_vars", {}))
     wrong = [
-        *(f"{name}: not a name of small letters, digits and hyphens" for name in (*networks, *hosts) if not NAME.fullmatch(name)),
+        *(
+            f"{name}: not a name of small letters, digits and hyphens"
+            for name in (*networks, *hosts)
+            if not NAME.fullmatch(name)
+        ),
         *(f"network {net.name}: kind is lan or wan" for net in networks.values() if net.kind not in ("lan", "wan")),
         *(f"host {host.name}: no image {host.image!r}" for host in hosts.values() if host.image not in IMAGES),
-        *(f"host {host.name}: no network {net!r}" for host in hosts.values() for net in host.networks if net not in networks),
+        *(
+            f"host {host.name}: no network {net!r}"
+            for host in hosts.values()
+            for net in host.networks
+            if net not in networks
+        ),
         *(f"host {host.name}: no service {s!r}" for host in hosts.values() for s in host.services if s not in SERVICES),
         *(f"name {name}: no host {host!r}" for name, host in topology.names.items() if host not in hosts),
     ]
