@@ -9,6 +9,7 @@ A peer may be hostile: every probe has one deadline for all of it, and reads a b
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import http.client
 import os
@@ -17,7 +18,8 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from collections.abc import Mapping
+from typing import Any, Callable
 from urllib.parse import urlsplit
 
 MAX_BODY = 65536
@@ -50,12 +52,10 @@ class Connection:
 
     def _cut(self) -> None:
         self.timed_out = True
-        try:
+        with contextlib.suppress(OSError):
             self._guard.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
 
-    def start_tls(self, context: ssl.SSLContext, server_name: Optional[str]) -> ssl.SSLSocket:
+    def start_tls(self, context: ssl.SSLContext, server_name: str | None) -> ssl.SSLSocket:
         wrapped = context.wrap_socket(self.sock, server_hostname=server_name, do_handshake_on_connect=False)
         self.sock = wrapped
         wrapped.do_handshake()
@@ -64,10 +64,8 @@ class Connection:
     def close(self) -> None:
         self._timer.cancel()
         for sock in (self._guard, self.sock):
-            try:
+            with contextlib.suppress(OSError):
                 sock.close()
-            except OSError:
-                pass
 
 
 def words(problem: BaseException, timed_out: bool, timeout: float) -> str:
@@ -91,7 +89,7 @@ def words(problem: BaseException, timed_out: bool, timeout: float) -> str:
     return str(problem) or type(problem).__name__
 
 
-def tls_context(verify: bool, ca: str, alpn: Optional[List[str]] = None) -> ssl.SSLContext:
+def tls_context(verify: bool, ca: str, alpn: list[str] | None = None) -> ssl.SSLContext:
     """A client's context: the system's roots, and those in the PEM text ``ca``."""
     context = ssl.create_default_context()
     if ca:
@@ -104,8 +102,8 @@ def tls_context(verify: bool, ca: str, alpn: Optional[List[str]] = None) -> ssl.
     return context
 
 
-def _tls_facts(sock: ssl.SSLSocket) -> Dict[str, Any]:
-    facts: Dict[str, Any] = {"version": sock.version() or "", "alpn": sock.selected_alpn_protocol() or ""}
+def _tls_facts(sock: ssl.SSLSocket) -> dict[str, Any]:
+    facts: dict[str, Any] = {"version": sock.version() or "", "alpn": sock.selected_alpn_protocol() or ""}
     served = sock.getpeercert()
     if served:
         facts["not_after"] = int(ssl.cert_time_to_seconds(str(served["notAfter"])))
@@ -114,8 +112,8 @@ def _tls_facts(sock: ssl.SSLSocket) -> Dict[str, Any]:
 
 
 def open_tls(
-    address: str, port: int, server_name: Optional[str], ca: str, timeout: float, alpn: Optional[List[str]] = None
-) -> Tuple[Connection, Dict[str, Any]]:
+    address: str, port: int, server_name: str | None, ca: str, timeout: float, alpn: list[str] | None = None
+) -> tuple[Connection, dict[str, Any]]:
     """A TLS connection and what is known of it. An untrusted certificate is reported, not an error."""
     untrusted = ""
     for verify in (True, False):
@@ -134,14 +132,14 @@ def open_tls(
     raise ProbeError("TLS: no handshake")
 
 
-def http_exchange(probe: Mapping[str, Any], ca: str, timeout: float) -> Dict[str, Any]:
+def http_exchange(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, Any]:
     """One request, redirects not followed. ``url`` names the site, ``address`` (optional) where to connect to."""
     url = urlsplit(str(probe["url"]))
     host = url.hostname or ""
     secure = url.scheme == "https"
     port = url.port or (443 if secure else 80)
     address = str(probe.get("address") or host)
-    tls: Optional[Dict[str, Any]] = None
+    tls: dict[str, Any] | None = None
     if secure:
         connection, tls = open_tls(address, port, str(probe.get("server_name") or host), ca, timeout, ["http/1.1"])
     else:
@@ -179,11 +177,11 @@ def http_exchange(probe: Mapping[str, Any], ca: str, timeout: float) -> Dict[str
     }
 
 
-def probe_http(probe: Mapping[str, Any], ca: str, timeout: float) -> Dict[str, Any]:
+def probe_http(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, Any]:
     return http_exchange(probe, ca, timeout)
 
 
-def probe_tls(probe: Mapping[str, Any], ca: str, timeout: float) -> Dict[str, Any]:
+def probe_tls(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, Any]:
     """A handshake alone, offering ``alpn``; ``server_name`` '' sends no SNI."""
     name = str(probe.get("server_name") or "") or None
     address, port = str(probe["address"]), int(probe.get("port") or 443)
@@ -199,7 +197,7 @@ def probe_tls(probe: Mapping[str, Any], ca: str, timeout: float) -> Dict[str, An
     return {"tls": facts, "source_address": connection.source}
 
 
-def probe_tcp(probe: Mapping[str, Any], ca: str, timeout: float) -> Dict[str, Any]:
+def probe_tcp(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, Any]:
     """``state``: open, closed (refused), or filtered (no answer, or a firewall's refusal)."""
     try:
         connection = Connection(str(probe["address"]), int(probe["port"]), timeout)
@@ -208,14 +206,19 @@ def probe_tcp(probe: Mapping[str, Any], ca: str, timeout: float) -> Dict[str, An
     except socket.gaierror as problem:
         raise ProbeError(words(problem, False, timeout)) from problem
     except OSError as problem:
-        if isinstance(problem, socket.timeout) or problem.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.ETIMEDOUT):
+        if isinstance(problem, socket.timeout) or problem.errno in (
+            errno.EHOSTUNREACH,
+            errno.ENETUNREACH,
+            errno.EACCES,
+            errno.ETIMEDOUT,
+        ):
             return {"state": "filtered"}
         raise
     connection.close()
     return {"state": "open", "source_address": connection.source}
 
 
-def _ask_udp(address: str, port: int, payload: bytes, timeout: float) -> Tuple[str, bytes]:
+def _ask_udp(address: str, port: int, payload: bytes, timeout: float) -> tuple[str, bytes]:
     family, kind, proto, _name, target = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind, proto) as sock:
         sock.connect(target)
@@ -237,28 +240,32 @@ def _ask_udp(address: str, port: int, payload: bytes, timeout: float) -> Tuple[s
     return "silent", b""
 
 
-def probe_udp(probe: Mapping[str, Any], ca: str, timeout: float) -> Dict[str, Any]:
+def probe_udp(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, Any]:
     """``state``: open (it answered), closed (refused), filtered, or silent (no answer: nothing there, or not for us)."""
     payload = UDP_PAYLOADS[str(probe.get("payload") or "")]
     state, answer = _ask_udp(str(probe["address"]), int(probe["port"]), payload, timeout)
     return {"state": state, "answer": answer.decode("utf-8", "replace")[:1024]}
 
 
-def probe_quic(probe: Mapping[str, Any], ca: str, timeout: float) -> Dict[str, Any]:
+def probe_quic(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, Any]:
     """Whether QUIC answers: a version nobody has makes a server name those it has (RFC 9000 §6)."""
     ours, theirs = secrets.token_bytes(8), secrets.token_bytes(8)
     head = b"\xc0\x1a\x2a\x3a\x4a" + bytes([8]) + theirs + bytes([8]) + ours
     state, answer = _ask_udp(str(probe["address"]), int(probe.get("port") or 443), head.ljust(1200, b"\0"), timeout)
-    versions: List[str] = []
+    versions: list[str] = []
     if len(answer) >= 7 and answer[0] & 0x80 and answer[1:5] == b"\0\0\0\0":
         skip = 6 + answer[5]
         skip += 1 + answer[skip] if skip < len(answer) else 0
         listed = answer[skip:]
         versions = [listed[i : i + 4].hex() for i in range(0, len(listed) - 3, 4)]
-    return {"state": state if versions or state != "open" else "silent", "versions": versions, "v1": "00000001" in versions}
+    return {
+        "state": state if versions or state != "open" else "silent",
+        "versions": versions,
+        "v1": "00000001" in versions,
+    }
 
 
-def probe_dns(probe: Mapping[str, Any], ca: str, timeout: float) -> Dict[str, Any]:
+def probe_dns(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, Any]:
     """Every address of a name, as this host's resolver says."""
     try:
         found = socket.getaddrinfo(str(probe["name"]), None, type=socket.SOCK_STREAM)
@@ -267,7 +274,7 @@ def probe_dns(probe: Mapping[str, Any], ca: str, timeout: float) -> Dict[str, An
     return {"addresses": sorted({str(item[4][0]) for item in found})}
 
 
-KINDS: Dict[str, Callable[[Mapping[str, Any], str, float], Dict[str, Any]]] = {
+KINDS: dict[str, Callable[[Mapping[str, Any], str, float], dict[str, Any]]] = {
     "http": probe_http,
     "tls": probe_tls,
     "tcp": probe_tcp,
@@ -277,7 +284,7 @@ KINDS: Dict[str, Callable[[Mapping[str, Any], str, float], Dict[str, Any]]] = {
 }
 
 
-def _one(probe: Mapping[str, Any], ca: str, timeout: float, into: Dict[str, Any]) -> None:
+def _one(probe: Mapping[str, Any], ca: str, timeout: float, into: dict[str, Any]) -> None:
     began = time.monotonic()
     try:
         seen = KINDS[str(probe["kind"])](probe, ca, timeout)
@@ -289,13 +296,15 @@ def _one(probe: Mapping[str, Any], ca: str, timeout: float, into: Dict[str, Any]
     into.update(seen, done=True)
 
 
-def run(probes: List[Mapping[str, Any]], ca: str = "", timeout: float = 5.0, at_once: int = 16) -> Dict[str, Dict[str, Any]]:
+def run(
+    probes: list[Mapping[str, Any]], ca: str = "", timeout: float = 5.0, at_once: int = 16
+) -> dict[str, dict[str, Any]]:
     """Runs all probes side by side, a bounded number at once. Returns what each saw, by its id."""
-    results: Dict[str, Dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     gate = threading.Semaphore(at_once)
     threads = []
 
-    def guarded(probe: Mapping[str, Any], into: Dict[str, Any]) -> None:
+    def guarded(probe: Mapping[str, Any], into: dict[str, Any]) -> None:
         with gate:
             _one(probe, ca, timeout, into)
 

@@ -128,7 +128,6 @@ addresses:
 import socket
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _probe
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: edge_state_info
-short_description: What only the edge itself can say about renewal and its own CA
+short_description: What only the host itself can say about renewal, its own CA and its Jellyfin's network.xml
 version_added: "1.0.0"
 author: The jellynet authors (@jellynet)
 description:
   - Reads whether the timer that renews certificates is enabled and running, and when it comes next.
+  - Reads whom a Jellyfin on this host believes about its clients' addresses.
   - Returns the certificate of the edge's own CA, where it has one, so that a client can check the chain.
 options:
   timer:
@@ -22,6 +23,10 @@ options:
     description: The folder of the edge's own CA.
     type: path
     default: /etc/jellynet/local_ca
+  config_dir:
+    description: The configuration folder of a Jellyfin on this host, whose C(network.xml) is read. Empty for none.
+    type: str
+    default: ''
 attributes:
   check_mode:
     description: Can run in check_mode and return changed status prediction without modifying target.
@@ -48,8 +53,13 @@ local_ca:
   type: str
   returned: always
   sample: "-----BEGIN CERTIFICATE-----\n..."
+network:
+  description: The elements C(KnownProxies) and C(BaseUrl) of C(network.xml), and C(error) where it cannot be read. Empty without O(config_dir).
+  type: dict
+  returned: always
+  sample: {config_dir: /etc/jellyfin, KnownProxies: [127.0.0.1], BaseUrl: '', error: ''}
 time:
-  description: The edge's clock, in seconds since 1970.
+  description: The host's clock, in seconds since 1970.
   type: int
   returned: always
   sample: 1795000000
@@ -59,15 +69,16 @@ import glob
 import os
 import re
 import time
-from typing import Any, Dict
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import _network_xml
 
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 
 
-def timer_state(module: AnsibleModule, name: str) -> Dict[str, Any]:
-    state: Dict[str, Any] = {"name": name, "present": False, "enabled": False, "active": False, "next": "", "error": ""}
+def timer_state(module: AnsibleModule, name: str) -> dict[str, Any]:
+    state: dict[str, Any] = {"name": name, "present": False, "enabled": False, "active": False, "next": "", "error": ""}
     binary = module.get_bin_path("systemctl")
     if not binary:
         state["error"] = "systemctl is not on this host"
@@ -98,11 +109,26 @@ def certificates(folder: str) -> str:
     return "\n".join(sorted(set(found))) + ("\n" if found else "")
 
 
+def network(folder: str) -> dict[str, Any]:
+    """What network.xml says of proxies; the rest of it, a password too, is nobody's business here."""
+    found: dict[str, Any] = {"config_dir": folder, "KnownProxies": [], "BaseUrl": "", "error": ""}
+    try:
+        with open(os.path.join(folder, "network.xml"), encoding="utf-8") as handle:
+            values = _network_xml.parse(handle.read())
+    except FileNotFoundError:
+        return found
+    except (OSError, ValueError) as problem:
+        found["error"] = str(problem)
+        return found
+    return dict(found, KnownProxies=values["KnownProxies"], BaseUrl=values["BaseUrl"])
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "timer": {"type": "str", "default": "certbot.timer"},
             "local_ca": {"type": "path", "default": "/etc/jellynet/local_ca"},
+            "config_dir": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -110,6 +136,7 @@ def main() -> None:
         changed=False,
         timer=timer_state(module, module.params["timer"]),
         local_ca=certificates(module.params["local_ca"]),
+        network=network(module.params["config_dir"]) if module.params["config_dir"] else {},
         time=int(time.time()),
     )
 

@@ -9,7 +9,8 @@ A probe's id is ``<domain>|<what>``; those of the edge as a whole have no domain
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, Dict, Iterable, List, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 UNKNOWN_NAME = "jellynet-unknown.invalid"
 FORGED = "203.0.113.7"  # TEST-NET-3: nobody's address
@@ -29,16 +30,16 @@ def _loopback(address: str) -> bool:
         return False
 
 
-def open_listeners(host: Mapping[str, Any], proto: str) -> Dict[int, str]:
+def open_listeners(host: Mapping[str, Any], proto: str) -> dict[int, str]:
     """The ports that something on the edge listens on for others than itself, and what."""
-    found: Dict[int, str] = {}
+    found: dict[int, str] = {}
     for item in host.get("listeners") or []:
         if item.get("proto") == proto and not _loopback(str(item.get("address", ""))):
             found.setdefault(int(item["port"]), str(item.get("process") or item.get("unit") or ""))
     return found
 
 
-def own_addresses(host: Mapping[str, Any]) -> List[str]:
+def own_addresses(host: Mapping[str, Any]) -> list[str]:
     return [str(item["address"]) for link in host.get("interfaces") or [] for item in link.get("addresses") or []]
 
 
@@ -59,10 +60,10 @@ def lan_address(host: Mapping[str, Any], lan: Sequence[str]) -> str:
     return mine[0] if mine else ""
 
 
-def _site_probes(site: Mapping[str, Any], address: str, options: Mapping[str, Any]) -> List[Dict[str, Any]]:
+def _site_probes(site: Mapping[str, Any], address: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     domain, path = str(site["domain"]), str(site.get("path") or "")
     secure, plain = f"https://{domain}", f"http://{domain}"
-    probes: List[Dict[str, Any]] = [
+    probes: list[dict[str, Any]] = [
         {"id": "dns", "kind": "dns", "name": domain},
         {"id": "redirect", "kind": "http", "url": f"{plain}{path}/web/index.html?verify=1"},
         {"id": "acme", "kind": "http", "url": plain + ACME_PATH},
@@ -74,7 +75,9 @@ def _site_probes(site: Mapping[str, Any], address: str, options: Mapping[str, An
     ]
     paths = [str(options["range_path"])] if options.get("range_path") else list(RANGE_PATHS)
     for index, item in enumerate(paths):
-        probes.append({"id": f"range{index}", "kind": "http", "url": secure + path + item, "headers": {"Range": "bytes=0-15"}})
+        probes.append(
+            {"id": f"range{index}", "kind": "http", "url": secure + path + item, "headers": {"Range": "bytes=0-15"}}
+        )
     for item in PROTECTED:
         probes.append({"id": "protected " + item, "kind": "http", "url": secure + path + item})
     forged = {"X-Forwarded-For": FORGED, "X-Real-IP": FORGED, "Forwarded": f"for={FORGED}"}
@@ -82,7 +85,13 @@ def _site_probes(site: Mapping[str, Any], address: str, options: Mapping[str, An
         probes.append({"id": "endpoint", "kind": "http", "url": f"{secure}{path}/System/Endpoint", "authorize": True})
         local = {"X-Forwarded-For": "127.0.0.1", "X-Real-IP": "127.0.0.1", "Forwarded": "for=127.0.0.1"}
         probes.append(
-            {"id": "endpoint forged", "kind": "http", "url": f"{secure}{path}/System/Endpoint", "authorize": True, "headers": local}
+            {
+                "id": "endpoint forged",
+                "kind": "http",
+                "url": f"{secure}{path}/System/Endpoint",
+                "authorize": True,
+                "headers": local,
+            }
         )
     echo = str(options.get("echo_path") or "")
     if echo:
@@ -101,42 +110,61 @@ def _bracketed(address: str) -> str:
 
 def _edge_probes(
     sites: Sequence[Mapping[str, Any]], host: Mapping[str, Any], address: str, options: Mapping[str, Any]
-) -> List[Dict[str, Any]]:
+) -> list[dict[str, Any]]:
     http_port, https_port = int(options["http_port"]), int(options["https_port"])
     base = _bracketed(address)
     first = sites[0]
     path = str(first.get("path") or "")
-    probes: List[Dict[str, Any]] = [
+    probes: list[dict[str, Any]] = [
         {"id": "unknown name http", "kind": "http", "url": f"http://{UNKNOWN_NAME}/", "address": address},
         {"id": "unknown name https", "kind": "http", "url": f"https://{UNKNOWN_NAME}/", "address": address},
         {"id": "no sni", "kind": "tls", "address": address, "port": 443, "server_name": ""},
         {"id": "quic", "kind": "quic", "address": address, "port": 443},
         {"id": "direct", "kind": "http", "url": f"http://{base}:{http_port}{path}/System/Info/Public"},
-        {"id": "direct tls", "kind": "http", "url": f"https://{first['domain']}:{https_port}{path}/System/Info/Public", "address": address},
-        {"id": f"udp {DISCOVERY_PORT}", "kind": "udp", "address": address, "port": DISCOVERY_PORT, "payload": "discovery"},
+        {
+            "id": "direct tls",
+            "kind": "http",
+            "url": f"https://{first['domain']}:{https_port}{path}/System/Info/Public",
+            "address": address,
+        },
+        {
+            "id": f"udp {DISCOVERY_PORT}",
+            "kind": "udp",
+            "address": address,
+            "port": DISCOVERY_PORT,
+            "payload": "discovery",
+        },
         {"id": f"udp {SSDP_PORT}", "kind": "udp", "address": address, "port": SSDP_PORT, "payload": "ssdp"},
     ]
     echo = str(options.get("echo_path") or "")
     if echo:
         headers = {"X-Forwarded-For": FORGED}
-        probes.append({"id": "direct echo", "kind": "http", "url": f"http://{base}:{http_port}{path}{echo}", "headers": headers})
+        probes.append(
+            {"id": "direct echo", "kind": "http", "url": f"http://{base}:{http_port}{path}{echo}", "headers": headers}
+        )
     ports = {80, 443, http_port, https_port} | set(open_listeners(host, "tcp"))
     probes += [{"id": f"tcp {port}", "kind": "tcp", "address": address, "port": port} for port in sorted(ports)]
     return probes
 
 
+def edge_address(seat: str, host: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """Where a seat (lan or wan) finds the edge; '' to go by each site's name."""
+    told = str(options.get(f"{seat}_address") or "")
+    if told or seat == "wan":
+        return told
+    return lan_address(host, options.get("lan") or []) or str(options.get("reached_at") or "")
+
+
 def plan(
     sites: Sequence[Mapping[str, Any]],
+    seat: str,
     host: Mapping[str, Any],
-    address: str,
     options: Mapping[str, Any],
     discovered: Iterable[str] = (),
-) -> List[Dict[str, Any]]:
-    """All probes of one seat. ``address`` is the edge as that seat reaches it, '' to go by each site's name.
-
-    ``discovered`` are the addresses that clients were given by discovery: a client would connect there.
-    """
-    probes: List[Dict[str, Any]] = []
+) -> list[dict[str, Any]]:
+    """All probes of one seat. ``discovered`` are the addresses that discovery gave: a client would connect there."""
+    address = edge_address(seat, host, options)
+    probes: list[dict[str, Any]] = []
     for site in sites:
         probes += _site_probes(site, address or str(site["domain"]), options)
     probes += _edge_probes(sites, host, address or str(sites[0]["domain"]), options)
