@@ -21,7 +21,7 @@ def sync_folder(folder: Path) -> None:
 
 def write(path: Path, content: str, mode: int, owner: tuple[int, int] | None = None) -> None:
     """Put a file in its place by one rename; nobody but its readers ever sees its content."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    beside = path.with_name(f".new.{secrets.token_hex(8)}")
     handle = os.open(str(beside), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
@@ -40,7 +40,7 @@ def write(path: Path, content: str, mode: int, owner: tuple[int, int] | None = N
 
 def point(link: Path, target: str) -> None:
     """Make a symlink lead to ``target`` by one rename."""
-    beside = link.with_name(f".{link.name}.{secrets.token_hex(4)}")
+    beside = link.with_name(f".new.{secrets.token_hex(8)}")
     os.symlink(target, str(beside))
     try:
         os.replace(str(beside), str(link))

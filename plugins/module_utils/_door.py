@@ -267,6 +267,6 @@ def clean(layout: Layout) -> None:
             shutil.rmtree(str(layout.store / name))
     for name in os.listdir(str(layout.certificates)):
         path = layout.certificates / name
-        # A link on its way to being renamed has a dot before and a token after the domain's name.
+        # a link that was on its way to being renamed
         if name.startswith(".") and path.is_symlink():
             path.unlink()

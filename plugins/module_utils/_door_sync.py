@@ -27,6 +27,8 @@ CONFIG = Path("/etc/jellynet/certificate/current/config.json")
 SOURCES = ("letsencrypt", "local_ca", "files")
 # Only proxies ever see it, so it may outlive every host; it says what it is to whoever looks.
 PLACEHOLDER_DAYS = 3650
+# A file's name ends at 255, and certbot's and ours hold more than the domain.
+LONGEST_DOMAIN = 230
 
 _DOMAIN = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})*$")
 
@@ -49,8 +51,12 @@ class Site:
         """From the module's arguments or config.json, which have one form."""
         domain, source = str(given.get("domain") or ""), str(given.get("certificate") or "")
         key_types = [kind for kind in _x509.KEY_TYPES if kind in (given.get("key_types") or ["ecdsa"])]
-        if not _DOMAIN.match(domain) or len(domain) > 253:
+        if not _DOMAIN.match(domain):
             raise ConfigError(f"domain is {domain!r}: give a DNS name in lower case")
+        if len(domain) > LONGEST_DOMAIN:
+            raise ConfigError(
+                f"domain is {domain!r}: longer than {LONGEST_DOMAIN} characters, and files are named after it. Choose a shorter one"
+            )
         if source not in SOURCES:
             raise ConfigError(f"certificate of {domain} is {source!r}: give one of {', '.join(SOURCES)}")
         if not key_types:
