@@ -24,10 +24,12 @@ def parser() -> argparse.ArgumentParser:
 
     one = add("up", help="boot the hosts of a topology")
     one.add_argument("topology", type=Path)
-    one.add_argument("--name", required=True, help="name of the lab; a prefix of its containers and networks")
+    one.add_argument("--name", help="name of the lab, the prefix of its containers and networks; default: from the topology's path")
+    one.add_argument("--fresh", action="store_true", help="take a lab of that name away first")
+    one.add_argument("--inventory", type=Path, help="write the inventory here too")
 
     one = add("down", help="take a lab away")
-    one.add_argument("name")
+    one.add_argument("name", help="the lab's name, or the path of the topology it came from")
 
     add("ps", help="what runs")
 
@@ -63,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     asked = parser().parse_args()
+    if getattr(asked, "name", None):
+        asked.name = labs.name_of(asked.name)
     try:
         return act(asked)
     except LabError as error:
@@ -75,7 +79,11 @@ def act(asked: argparse.Namespace) -> int:
         case "images":
             images.ensure(asked.names or list(images.IMAGES), again=asked.again)
         case "up":
-            print(labs.up(asked.topology, asked.name))
+            written = labs.up(asked.topology, asked.name or labs.name_of(str(asked.topology)), asked.fresh)
+            if asked.inventory:
+                asked.inventory.parent.mkdir(parents=True, exist_ok=True)
+                asked.inventory.write_text(written.read_text())
+            print(written)
         case "down":
             labs.down(asked.name)
         case "ps":

@@ -80,10 +80,10 @@ def ensure(names: list[str], *, again: bool = False) -> None:
     for name in names:
         if name not in IMAGES:
             raise LabError(f"no image {name!r}: choose from {', '.join(IMAGES)}")
+    if not again and all(built(IMAGES[name]) for name in names):
+        return
     with locked("images"):
         missing = [IMAGES[name] for name in names if again or not built(IMAGES[name])]
-        if not missing:
-            return
         need_tools()
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(build, missing))

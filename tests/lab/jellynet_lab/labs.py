@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from . import hosts, images, networks, services
 from .inventory import inventory, yaml
-from .run import CACHE, LabError, podman, step
+from .run import CACHE, ROOT, LabError, podman, step
 from .topology import Topology, from_data, load
 
 AT_ONCE = 4
@@ -21,11 +22,23 @@ def room(lab: str) -> Path:
     return CACHE / "labs" / lab
 
 
-def up(path: Path, lab: str) -> Path:
+def name_of(text: str) -> str:
+    """A lab's name; for the path of a topology, the name of its folder, marked as this checkout's."""
+    path = Path(text)
+    if path.suffix not in (".toml", ".json"):
+        return text
+    checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:4]
+    name = path.stem if path.stem != "topology" else path.resolve().parent.name
+    return f"j{checkout}-{name}"
+
+
+def up(path: Path, lab: str, fresh: bool = False) -> Path:
     """Boot everything that the topology names; returns the path of the inventory."""
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,24}", lab):
         raise LabError(f"--name {lab!r}: small letters, digits and hyphens, at most 25, please")
     topology = load(path)
+    if fresh:
+        down(lab)
     if containers(lab) or network_names(lab):
         raise LabError(f"the lab {lab!r} is up already: `lab down {lab}` first")
     images.ensure(sorted({host.image for host in topology.hosts.values()}))
@@ -35,6 +48,9 @@ def up(path: Path, lab: str) -> Path:
             each(topology, lambda host: hosts.start(lab, host))
             each(topology, lambda host: hosts.wait(lab, host.name))
             each(topology, lambda host: hosts.prepare(lab, host, topology))
+        if any(host.setup for host in topology.hosts.values()):
+            with step(f"{lab}: what was on the hosts before"):
+                each(topology, lambda host: hosts.inside(lab, host.name, host.setup or "true"))
         services.start(lab, topology)
     except BaseException:
         down(lab)

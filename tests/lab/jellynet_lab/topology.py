@@ -33,6 +33,7 @@ class Host:
     uplink: bool = True  # eth0 on podman's own bridge, towards the package servers
     groups: list[str] = field(default_factory=list)
     services: list[str] = field(default_factory=list)
+    setup: str = ""  # a shell script: what was on the host before
     jellyfin: dict[str, Any] = field(default_factory=dict)  # wishes for the double, see jellyfin.py
     trusts_acme: bool = False
     vars: dict[str, Any] = field(default_factory=dict)

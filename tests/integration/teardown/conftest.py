@@ -1,0 +1,8 @@
+"""Makes picture.py importable from the folders before/ and after/."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
