@@ -29,6 +29,7 @@ SOURCES = ("letsencrypt", "local_ca", "files")
 PLACEHOLDER_DAYS = 3650
 # A file's name ends at 255, and certbot's and ours hold more than the domain.
 LONGEST_DOMAIN = 230
+LINEAGE_PREFIX = "jellynet-"
 
 _DOMAIN = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})*$")
 
@@ -47,7 +48,7 @@ class Site:
     files: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Site:
+    def of(cls, given: Mapping[str, Any], files_rsa: Mapping[str, Any]) -> Site:
         """From the module's arguments or config.json, which have one form."""
         domain, source = str(given.get("domain") or ""), str(given.get("certificate") or "")
         key_types = [kind for kind in _x509.KEY_TYPES if kind in (given.get("key_types") or ["ecdsa"])]
@@ -64,12 +65,12 @@ class Site:
         files = {}
         if source == "files":
             # One pair is of the first kind asked for; the second kind has a pair of its own.
-            own = [str(given.get("fullchain") or ""), str(given.get("privkey") or "")]
-            second = [str(given.get("fullchain_rsa") or ""), str(given.get("privkey_rsa") or "")]
-            files = {key_types[0]: own}
-            if len(key_types) > 1:
-                files["rsa"] = second
+            files = {"rsa": _paths(files_rsa.get(domain) or {}), key_types[0]: _paths(given)}
         return cls(domain, source, key_types, files)
+
+
+def _paths(given: Mapping[str, Any]) -> list[str]:
+    return [str(given.get("fullchain") or ""), str(given.get("privkey") or "")]
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,11 @@ class Config:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Config:
         """From the module's arguments or config.json."""
-        return cls([Site.of(site) for site in given.get("sites") or []], int(given.get("local_ca_days") or LEAF_DAYS))
+        files_rsa = given.get("files_rsa") or {}
+        return cls(
+            [Site.of(site, files_rsa) for site in given.get("sites") or []],
+            int(given.get("local_ca_days") or LEAF_DAYS),
+        )
 
 
 def load_config(path: Path = CONFIG) -> Config:
@@ -148,7 +153,7 @@ class Result:
 
 def lineage(domain: str, key_type: str) -> str:
     """The name of certbot's lineage. Ours alone: one that the user made for the same domain is left as it is."""
-    return f"jellynet-{domain}-{key_type}"
+    return f"{LINEAGE_PREFIX}{domain}-{key_type}"
 
 
 def plan(config: Config, layout: Layout, now: datetime, purge: bool = False) -> Plan:

@@ -261,15 +261,16 @@ def test_a_bad_file_changes_nothing(at: Layout, sync: Any, issuer: Issuer, tmp_p
 
 def test_two_pairs_of_files(at: Layout, sync: Any, issuer: Issuer, tmp_path: Path) -> None:
     mine = site(certificate="files", key_types=["ecdsa", "rsa"])
-    for key_type, suffix in (("ecdsa", ""), ("rsa", "_rsa")):
+    second: dict[str, str] = {}
+    for key_type, given in (("ecdsa", mine), ("rsa", second)):
         for name, text in zip(("fullchain", "privkey"), issuer.issue(key_type=key_type)):
-            mine[name + suffix] = str(tmp_path / (name + suffix))
-            Path(mine[name + suffix]).write_text(text)
-    sync(mine, strict=True)
+            given[name] = str(tmp_path / f"{name}-{key_type}")
+            Path(given[name]).write_text(text)
+    sync(mine, strict=True, files_rsa={DOMAIN: second})
     assert said(at)["key_types"] == ["ecdsa", "rsa"]
-    del mine["privkey_rsa"]
+    del second["privkey"]
     with pytest.raises(PairError, match=r"certificate_files_rsa\[media.example.org\].privkey is not set"):
-        _door_sync.sync(config(mine), at, later(0), strict=True)
+        _door_sync.sync(config(mine, files_rsa={DOMAIN: second}), at, later(0), strict=True)
 
 
 # The local CA
