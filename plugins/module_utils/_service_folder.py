@@ -250,7 +250,8 @@ class ServiceFolder:
 
     def remove(self) -> None:
         """The service's folder with all that is in it; and /etc/jellynet when it was the last thing there."""
-        shutil.rmtree(self.path)
+        if self.exists():
+            shutil.rmtree(self.path)
         with contextlib.suppress(OSError):
             os.rmdir(self.base)
 
@@ -405,6 +406,10 @@ class ServiceFolder:
                 return  # someone else has put something into it
             self.record.forget("files", parent)
             parent = os.path.dirname(parent)
+
+    def sweep(self, path: str) -> None:
+        """Remove what a killed run had begun beside a path."""
+        _beside(path)
 
     def drop_stub(self, folder: str, place: str) -> None:
         """Take a stub out of a generation, and the folders that only it needed."""

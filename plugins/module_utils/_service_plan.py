@@ -210,6 +210,10 @@ def diff(plan: Plan, folder: ServiceFolder) -> list[dict[str, str]]:
         if old != new:
             shown.append({"before_header": header, "after_header": header, "before": old, "after": new})
         _lines(before_lines, after_lines, header, _attributes(change.before), _attributes(change.after))
+    if plan.rebuild:
+        old = "" if plan.current.startswith(EMPTY) else plan.current
+        edited = " (changed by hand)" if generation_of(old) == plan.wanted.generation else ""
+        _lines(before_lines, after_lines, "generation", f"{generation_of(old)}{edited}", plan.wanted.generation)
     for path in plan.links:
         _lines(before_lines, after_lines, path, _what_stands(path, plan), f"link into {folder.path}")
     for unit in plan.units:

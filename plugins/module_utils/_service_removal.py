@@ -58,6 +58,8 @@ class Removal:
         recorded = folder.record.load()["unit_states"] if self.restore_units else {}
         restore = {unit: recorded[unit] for unit in dict.fromkeys([*services, *self.units]) if unit in recorded}
         if not folder.exists() and not restore:
+            if not check_mode:
+                folder.remove()  # a run that was killed at its very end leaves /etc/jellynet, empty
             return
         states = self.systemd.states([*services, *restore])
         current = folder.current()
@@ -93,8 +95,7 @@ class Removal:
         self.on_step("daemon_reload")
         self._restore(restore)
         self.on_step("restore")
-        if folder.exists():
-            folder.remove()
+        folder.remove()
         self.on_step("remove")
 
     def _stop(self, units: Sequence[str]) -> None:

@@ -101,6 +101,8 @@ class Transaction:
     def run(self, check_mode: bool = False) -> Result:
         """Compare, and change what differs; ServiceError when that does not work."""
         try:
+            if not check_mode:
+                self.folder.close_staging()  # a killed run may have left it
             plan = make_plan(self.folder, self.wanted, self.systemd, self.conflicts)
             self._refuse(plan, check_mode)
         except _EXPECTED as problem:
@@ -446,12 +448,12 @@ class Transaction:
         for kind, path in list(self.folder.all_taken()):
             place = LINKS + path if kind == LINKS else f"{UNITS}/{path}"
             if place in known:
-                continue
-            if kind == LINKS:
+                self.folder.sweep(path if kind == LINKS else self.folder.unit_path(path))
+            elif kind == LINKS:
                 self.folder.release(path)
             else:
                 self.folder.release_unit(path)
-            again = again or concerns_systemd(place)
+            again = again or (place not in known and concerns_systemd(place))
         return again
 
     # Back
