@@ -97,6 +97,9 @@ def tls_context(verify: bool, ca: str, alpn: list[str] | None = None) -> ssl.SSL
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+        # What the peer offers is to be seen, however old it is.
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        context.set_ciphers("ALL:@SECLEVEL=0")
     if alpn:
         context.set_alpn_protocols(alpn)
     return context
@@ -112,12 +115,21 @@ def _tls_facts(sock: ssl.SSLSocket) -> dict[str, Any]:
 
 
 def open_tls(
-    address: str, port: int, server_name: str | None, ca: str, timeout: float, alpn: list[str] | None = None
+    address: str,
+    port: int,
+    server_name: str | None,
+    ca: str,
+    timeout: float,
+    alpn: list[str] | None = None,
+    check: bool = True,
 ) -> tuple[Connection, dict[str, Any]]:
     """A TLS connection and what is known of it. An untrusted certificate is reported, not an error."""
     untrusted = ""
-    for verify in (True, False):
-        connection = Connection(address, port, timeout)
+    for verify in (True, False) if check else (False,):
+        try:
+            connection = Connection(address, port, timeout)
+        except OSError as problem:
+            raise ProbeError(words(problem, False, timeout)) from problem
         try:
             sock = connection.start_tls(tls_context(verify, ca, alpn), server_name)
         except ssl.SSLCertVerificationError as problem:
@@ -132,8 +144,22 @@ def open_tls(
     raise ProbeError("TLS: no handshake")
 
 
-def http_exchange(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, Any]:
-    """One request, redirects not followed. ``url`` names the site, ``address`` (optional) where to connect to."""
+def _request_headers(probe: Mapping[str, Any], host: str) -> dict[str, str]:
+    headers = {"Host": host, "User-Agent": "jellynet-verify", "Accept": "*/*", "Connection": "close"}
+    if probe.get("websocket"):
+        headers.update(WEBSOCKET_HEADERS)
+        headers["Sec-WebSocket-Key"] = base64.b64encode(secrets.token_bytes(16)).decode()
+    headers.update({str(key): str(value) for key, value in (probe.get("headers") or {}).items()})
+    return headers
+
+
+def http_exchange(
+    probe: Mapping[str, Any], ca: str, timeout: float, check: bool = True, read: int = MAX_BODY
+) -> tuple[dict[str, Any], bytes]:
+    """One request, redirects not followed. ``url`` names the site, ``address`` (optional) where to connect to.
+
+    ``check``: whether the certificate is looked at; ``read``: how much of the body.
+    """
     url = urlsplit(str(probe["url"]))
     host = url.hostname or ""
     secure = url.scheme == "https"
@@ -141,44 +167,51 @@ def http_exchange(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str
     address = str(probe.get("address") or host)
     tls: dict[str, Any] | None = None
     if secure:
-        connection, tls = open_tls(address, port, str(probe.get("server_name") or host), ca, timeout, ["http/1.1"])
+        name = str(probe.get("server_name") or host)
+        connection, tls = open_tls(address, port, name, ca, timeout, ["http/1.1"], check)
     else:
-        connection = Connection(address, port, timeout)
-    headers = {"User-Agent": "jellynet-verify", "Accept": "*/*", "Connection": "close"}
-    if probe.get("websocket"):
-        headers.update(WEBSOCKET_HEADERS)
-        headers["Sec-WebSocket-Key"] = base64.b64encode(secrets.token_bytes(16)).decode()
-    headers.update({str(key): str(value) for key, value in (probe.get("headers") or {}).items()})
+        try:
+            connection = Connection(address, port, timeout)
+        except OSError as problem:
+            raise ProbeError(words(problem, False, timeout)) from problem
     bracketed = f"[{host}]" if ":" in host else host
-    headers.setdefault("Host", bracketed if port == (443 if secure else 80) else f"{bracketed}:{port}")
     client = http.client.HTTPConnection(bracketed, port)
     client.sock = connection.sock
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    named = bracketed if port == (443 if secure else 80) else f"{bracketed}:{port}"
     try:
-        client.request(str(probe.get("method") or "GET"), target, headers=headers)
+        client.request(str(probe.get("method") or "GET"), target, headers=_request_headers(probe, named))
         answer = client.getresponse()
-        body = b"" if answer.status == 101 else answer.read(MAX_BODY)
+        body = b"" if answer.status == 101 or not read else answer.read(read)
+        if connection.timed_out:
+            raise ProbeError(words(socket.timeout(), True, timeout))
+    except ProbeError:
+        raise
     except Exception as problem:
         raise ProbeError(words(problem, connection.timed_out, timeout)) from problem
     finally:
-        timed_out = connection.timed_out
-        source = connection.source
         connection.close()
-    if timed_out:
-        raise ProbeError(words(socket.timeout(), True, timeout))
-    return {
+    seen = {
         "status": answer.status,
         "headers": {key.lower(): value for key, value in answer.getheaders()},
         "hsts": answer.headers.get_all("Strict-Transport-Security") or [],
-        "body": body.decode("utf-8", "replace")[:4096],
-        "length": len(body),
-        "source_address": source,
+        "source_address": connection.source,
         "tls": tls,
     }
+    return seen, body
 
 
 def probe_http(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, Any]:
-    return http_exchange(probe, ca, timeout)
+    seen, body = http_exchange(probe, ca, timeout)
+    return dict(seen, body=body.decode("utf-8", "replace")[:4096], length=len(body))
+
+
+def fetch(url: str, timeout: float) -> bytes:
+    """A small file over HTTP."""
+    seen, body = http_exchange({"url": url}, "", timeout)
+    if seen["status"] != 200:
+        raise ProbeError(f"status {seen['status']}")
+    return body
 
 
 def probe_tls(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, Any]:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._tls_rating import HSTS_MIN_AGE
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _tls_rating as guide
 

@@ -9,13 +9,15 @@ Its exit code says nothing (0 also for a host that does not exist), so what coun
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _tls_der
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._tls_suites import properties
@@ -64,7 +66,9 @@ def find(given: str = "") -> str:
         path = os.path.expanduser(given)
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
-        raise ScannerMissing(f"scanner is {given!r}, and there is no program. Give sslyze's path, or install it: {INSTALL}")
+        raise ScannerMissing(
+            f"scanner is {given!r}, and there is no program. Give sslyze's path, or install it: {INSTALL}"
+        )
     found = shutil.which("sslyze") or next(
         (os.path.expanduser(place) for place in PLACES if os.access(os.path.expanduser(place), os.X_OK)), None
     )
@@ -76,13 +80,21 @@ def find(given: str = "") -> str:
 class Scan:
     """One run of the scanner, in the background. Whatever happens, nothing of it is left behind."""
 
-    def __init__(self, scanner: str, address: str, port: int, server_name: str, ca_file: str) -> None:
+    def __init__(self, scanner: str, address: str, port: int, server_name: str) -> None:
         self.folder = tempfile.mkdtemp(prefix="jellynet-grade-")
         self.output = os.path.join(self.folder, "scan.json")
         target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        argv = [scanner, *SCANS, "--mozilla_config", "disable", "--json_out", self.output, "--quiet", "--sni", server_name]
-        if ca_file:
-            argv += ["--certinfo_ca_file", ca_file]
+        argv = [
+            scanner,
+            *SCANS,
+            "--mozilla_config",
+            "disable",
+            "--json_out",
+            self.output,
+            "--quiet",
+            "--sni",
+            server_name,
+        ]
         # A session of its own: the scanner has threads and may have children, and all of them end with it.
         self.process = subprocess.Popen(
             [*argv, target],
@@ -98,7 +110,9 @@ class Scan:
         try:
             _out, error = self.process.communicate(timeout=max(0.1, timeout))
         except subprocess.TimeoutExpired:
-            raise ScanError("the scan did not come to an end in time: the server stalls or answers too slowly") from None
+            raise ScanError(
+                "the scan did not come to an end in time: the server stalls or answers too slowly"
+            ) from None
         try:
             with open(self.output, encoding="utf-8") as handle:
                 return server_result(json.load(handle))
@@ -108,10 +122,8 @@ class Scan:
 
     def close(self) -> None:
         if self.process.poll() is None:
-            try:
+            with contextlib.suppress(OSError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            except OSError:
-                pass
             self.process.wait()
         if self.process.stderr:
             self.process.stderr.close()
@@ -232,7 +244,8 @@ def weaknesses(scans: dict[str, Any]) -> dict[str, Any]:
         "ccs": bool(scans["openssl_ccs_injection"]["result"]["is_vulnerable_to_ccs_injection"]),
         "robot": ROBOT.get(str(scans["robot"]["result"]["robot_result"]), ""),
         "secure_renegotiation": secure,
-        "insecure_renegotiation": secure is False and int(renegotiation.get("client_renegotiations_success_count") or 0) > 0,
+        "insecure_renegotiation": secure is False
+        and int(renegotiation.get("client_renegotiations_success_count") or 0) > 0,
         "symantec": symantec(scans),
     }
 

@@ -13,7 +13,8 @@ import os
 import re
 import subprocess
 import tempfile
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _probe, _tls_der
 
@@ -31,7 +32,9 @@ WORDS = {
 MAX_CHAIN = 12
 
 
-def verify(openssl: str, chain: Sequence[str], roots: str, helpers: Sequence[str], timeout: float = 5) -> tuple[int, int, str]:
+def verify(
+    openssl: str, chain: Sequence[str], roots: str, helpers: Sequence[str], timeout: float = 5
+) -> tuple[int, int, str]:
     """OpenSSL's error number, the depth where it arose, and its words; number 0 means trusted."""
     with tempfile.TemporaryDirectory(prefix="jellynet-trust-") as folder:
         paths = {}

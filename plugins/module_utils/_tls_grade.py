@@ -1,0 +1,211 @@
+# Copyright (c) 2026, The jellynet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One server, graded: the scanner and our own probes side by side, then trust, then the rating."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import (
+    _tls_hello,
+    _tls_mozilla,
+    _tls_probe,
+    _tls_rating,
+    _tls_score,
+    _tls_sslyze,
+    _tls_trust,
+)
+
+
+class GradeError(Exception):
+    """No grade can be given; the message says why, in words."""
+
+
+def addresses(host: str) -> list[str]:
+    """The addresses of a host, IPv4 first: many a home has no IPv6 route."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as problem:
+        raise GradeError(f"{host} does not resolve: give a name that DNS knows, or an address") from problem
+    listed = sorted(found, key=lambda item: item[0] != socket.AF_INET)
+    return list(dict.fromkeys(str(item[4][0]) for item in listed))
+
+
+def _contact(host: str, port: int, server_name: str, timeout: float) -> tuple[_tls_probe.Target, dict[str, Any]]:
+    """The first address that speaks TLS."""
+    problems = []
+    for address in addresses(host):
+        target = _tls_probe.Target(address, port, server_name, timeout)
+        try:
+            return target, _tls_probe.first_contact(target)
+        except _tls_hello.HelloError as problem:
+            problems.append(problem)
+            if problem.kind != "unreachable":
+                break
+    problem = problems[-1]
+    hint = {
+        "unreachable": "see that the server runs and that no firewall is in between",
+        "stalled": "the server accepts the connection and then says nothing, or too little",
+        "plain_http": "give the port that speaks TLS",
+    }.get(problem.kind, "")
+    where = f"{host} port {port}" if host == server_name else f"{server_name} at {host} port {port}"
+    raise GradeError(f"No grade for {where}: {problem}{': ' + hint if hint else ''}")
+
+
+def _moment(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+
+
+def _certificates(
+    scans: dict[str, Any], server_name: str, openssl: str, roots: str, given: str, fetch_timeout: float
+) -> list[dict[str, Any]]:
+    found = []
+    for chain in _tls_sslyze.deployments(scans):
+        leaf = chain[0]
+        trust = _tls_trust.judge(openssl, chain, roots, given, fetch_timeout)
+        shown = [{key: value for key, value in item.items() if key != "pem"} for item in chain]
+        found.append(
+            dict(
+                shown[0],
+                chain=shown,
+                lifetime_days=(_moment(leaf["not_after"]) - _moment(leaf["not_before"])).days,
+                name_matches=_tls_trust.matches(server_name, leaf["names"]),
+                untrusted=trust["untrusted"],
+                missing=trust["missing"],
+                sent_anchor=any(item["self_signed"] for item in shown[1:]),
+            )
+        )
+    return found
+
+
+def _order(target: _tls_probe.Target, suites: dict[str, list[dict[str, Any]]]) -> str:
+    """Puts each protocol's suites in the server's order where it has one. Returns whose order counts."""
+    whose = "unknown"
+    for version, code in (("TLSv1.3", _tls_hello.TLS13), ("TLSv1.2", _tls_hello.TLS12)):
+        listed = suites.get(version) or []
+        decided, order = _tls_probe.preference(target, [suite["name"] for suite in listed], code)
+        if order:
+            rank = {name: index for index, name in enumerate(order)}
+            listed.sort(key=lambda suite: rank.get(suite["name"], len(rank)))
+        if decided != "unknown":
+            whose = decided  # TLS 1.2 is asked last and has the last word: the guideline's field is about its list
+    return whose
+
+
+def _own_probes(target: _tls_probe.Target, http_port: int | None, left: float) -> dict[str, Any]:
+    tasks: dict[str, Any] = {
+        "groups": lambda: _tls_probe.groups_13(target, left),
+        "preferred": lambda: _tls_probe.preferred_group(target),
+        "modern": lambda: _tls_probe.choice(target, "a browser of today", (_tls_hello.TLS13, _tls_hello.TLS12)),
+        "tls12": lambda: _tls_probe.choice(target, "a client with TLS 1.2", (_tls_hello.TLS12,)),
+        "http": lambda: _tls_probe.http_answer(target),
+        "alpn": lambda: _tls_probe.alpn(target),
+        "http3": lambda: _tls_probe.http3(target),
+        "unknown": lambda: _tls_probe.name_behaviour(target, _tls_probe.UNKNOWN_NAME),
+        "absent": lambda: _tls_probe.name_behaviour(target, ""),
+    }
+    if http_port:
+        tasks["redirect"] = lambda: _tls_probe.redirect(target, http_port)
+    return _tls_probe.together(tasks, left)
+
+
+def _groups(scans: dict[str, Any], own: dict[str, Any], has_13: bool) -> list[dict[str, Any]]:
+    """TLS 1.3's groups as our own probe saw them, and those of older protocols as the scanner did."""
+    names = list(own.get("groups") or [])
+    if not has_13:
+        names = []
+    names += [name for name in _tls_sslyze.curves(scans) if name not in names]
+    first = own.get("preferred") or ""
+    return [
+        {"name": name, "post_quantum": name in _tls_hello.POST_QUANTUM, "preferred": name == first} for name in names
+    ]
+
+
+def grade(
+    host: str,
+    port: int,
+    server_name: str,
+    ca: str,
+    timeout: float,
+    scanner: str,
+    openssl: str,
+    http_port: int | None,
+) -> dict[str, Any]:
+    """Everything that ``tls_grade_info`` returns. GradeError, ScannerMissing and ScanError say why there is no grade."""
+    deadline = time.monotonic() + timeout
+    program = _tls_sslyze.find(scanner)
+    target, _first = _contact(host, port, server_name, min(5.0, timeout / 3))
+    scan = _tls_sslyze.Scan(program, target.address, port, server_name)
+    try:
+        own = _own_probes(target, http_port, max(1.0, min(10.0, deadline - time.monotonic())))
+        try:
+            scans = scan.result(deadline - time.monotonic())
+        except _tls_sslyze.ScanError as problem:
+            raise GradeError(f"No grade for {server_name} at {host} port {port}: {problem}") from problem
+    finally:
+        scan.close()
+    store = _tls_sslyze.mozilla_store(scans)
+    roots = ""
+    if store and os.path.exists(store):
+        with open(store, encoding="utf-8", errors="replace") as handle:
+            roots = handle.read()
+    suites = _tls_sslyze.suites(scans)
+    protocols = {name: name in suites for name in _tls_rating.PROTOCOLS}
+    if not any(protocols.values()):
+        raise GradeError(
+            f"No grade for {server_name} at {host} port {port}: the scan found no protocol that it accepts"
+        )
+    left = max(0.5, min(3.0, deadline - time.monotonic()))
+    absent = {
+        "status": None,
+        "hsts": {"state": "unknown", "problem": "HSTS could not be read", "max_age": None},
+        "alt_svc": "",
+        "error": "stalled",
+    }
+    answer = own.get("http") or absent
+    choices = [own[name] for name in ("modern", "tls12") if name in own]
+    facts: dict[str, Any] = {
+        "server_name": server_name,
+        "protocols": protocols,
+        "suites": suites,
+        "choices": choices,
+        "certificates": _certificates(scans, server_name, openssl, roots, ca, left),
+        "groups": _groups(scans, own, protocols["TLSv1.3"]),
+        "hsts": answer["hsts"],
+        "preference": _order(target, suites),
+        **_tls_sslyze.weaknesses(scans),
+    }
+    rated = _tls_score.grade(facts)
+    return dict(
+        rated,
+        rating=_tls_rating.GUIDE,
+        not_checked=[
+            {"rule": rule, "revision": revision, "why": why} for rule, revision, why in _tls_rating.NOT_CHECKED
+        ],
+        host=host,
+        port=port,
+        server_name=server_name,
+        address=target.address,
+        protocols=[name for name, offered in protocols.items() if offered],
+        suites=suites,
+        preference=facts["preference"],
+        choices=choices,
+        groups=facts["groups"],
+        certificates=facts["certificates"],
+        hsts=facts["hsts"],
+        redirect=own.get("redirect") or {},
+        alpn=own.get("alpn") or [],
+        http3=dict(own.get("http3") or {"quic": False, "versions": [], "error": "stalled"}, alt_svc=answer["alt_svc"]),
+        sni={"unknown": own.get("unknown", "stalled"), "absent": own.get("absent", "stalled")},
+        secure_renegotiation=facts["secure_renegotiation"],
+        mozilla=dict(
+            {name: _tls_mozilla.compare(facts, name) for name in _tls_mozilla.CONFIGURATIONS},
+            guideline=_tls_mozilla.GUIDELINE,
+        ),
+        scanner={"program": program, "version": _tls_sslyze.VERSION},
+    )
