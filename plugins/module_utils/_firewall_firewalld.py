@@ -14,10 +14,11 @@ these carry the mark in their priority, which also lets every rule that forbids 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
@@ -227,12 +228,17 @@ class Firewalld:
 
     def present(self) -> bool:
         """Whether anything of ours is stored, by a look at the files alone."""
-        if any(is_ours(name.rpartition(".xml")[0], self.owner) for name in self.system.names(ETC + "/services")):
+        if self._service_files():
             return True
         return any(mark(self.owner) in self.system.read(path) for path in self._zone_files([ETC]).values())
 
     def active(self) -> bool:
         return bool(self.bus.running())
+
+    def _service_files(self) -> dict[str, str]:
+        """Service of ours: its file."""
+        names = [file[: -len(".xml")] for file in self.system.names(ETC + "/services") if file.endswith(".xml")]
+        return {name: f"{ETC}/services/{name}.xml" for name in names if is_ours(name, self.owner)}
 
     def _zone_files(self, folders: Iterable[str] = (LIB, ETC)) -> dict[str, str]:
         """Zone: its file; /etc goes before /usr/lib."""
@@ -252,13 +258,11 @@ class Firewalld:
             except ElementTree.ParseError as error:
                 raise FirewallError(f"{path} is no XML ({error}): mend it, or move it away") from error
         services = {}
-        for file in self.system.names(ETC + "/services"):
-            name = file.rpartition(".xml")[0]
-            if is_ours(name, self.owner):
-                try:
-                    services[name] = parse_service(self.system.read(f"{ETC}/services/{file}"))
-                except ElementTree.ParseError:
-                    services[name] = Service()
+        for name, path in self._service_files().items():
+            try:
+                services[name] = parse_service(self.system.read(path))
+            except ElementTree.ParseError:
+                services[name] = Service()
         running = self.bus.running()
         known: dict[str, Service] = {}
         if running:
@@ -390,22 +394,25 @@ class Firewalld:
                 self.bus.change(action, layer, zone, kind, text)
 
     def _apply_offline(self, plan: Plan) -> None:
-        """Services are files of our own; the zones' files are left to firewalld's own command, one call each."""
-        zones: dict[str, list[str]] = {}
+        """Services are files of our own; the zones' files are left to firewalld's command, which takes one kind a call."""
+        calls: dict[tuple[str, str], list[str]] = {}
         for step in plan.steps:
             if step[0] == "define":
                 self.system.write(f"{ETC}/services/{step[1]}.xml", service_xml(step[2]))
             elif step[0] in ("add", "remove"):
-                action, _dummy, zone, kind, text = step
-                zones.setdefault(zone, [])
-                zones[zone].append("--{}-{}={}".format(action, "rich-rule" if kind == "rule" else "service", text))
-        for zone, options in sorted(zones.items()):
+                action, _layer, zone, kind, text = step
+                option = "--{}-{}".format(action, "rich-rule" if kind == "rule" else "service")
+                calls.setdefault((zone, option), []).append(f"{option}={text}")
+        for (zone, _option), options in calls.items():
             self.system.call(["firewall-offline-cmd", f"--zone={zone}", *options])
         for step in plan.steps:
             if step[0] == "undefine":
                 self.system.write(f"{ETC}/services/{step[1]}.xml", "")
 
     def enable(self) -> None:
+        # A package that was installed without starting anything (policy-rc.d) left the bus without the policies for
+        # polkit's new user: polkit could not start then, and firewalld would wait for it at each call.
+        self.system.run(["systemctl", "reload", "dbus.service"])
         self.system.call(["systemctl", "enable", "--now", "firewalld.service"])
         self.bus.wait()
 
@@ -488,6 +495,16 @@ def _covers(ports: str, port: int) -> bool:
     return first.isdigit() and int(first) <= port <= int(last or first)
 
 
+@contextlib.contextmanager
+def allowed(*codes: str) -> Iterator[None]:
+    """Passes over firewalld's word that there is nothing to do."""
+    try:
+        yield
+    except FirewallError as error:
+        if not re.search(r"\b({})\b".format("|".join(codes)), str(error)):
+            raise
+
+
 class Bus:
     """The running firewalld, over D-Bus. Nothing here may start one that is off."""
 
@@ -520,14 +537,15 @@ class Bus:
         _rc, out, _err = self.system.run(["systemctl", "is-active", "firewalld.service"])
         return out.strip() in ("active", "activating", "reloading")
 
-    def wait(self, seconds: int = 30) -> None:
+    def wait(self, seconds: int = 60) -> None:
         """It owns its name some time before it answers."""
         state = "is not on the bus"
-        for _dummy in range(seconds * 2):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
             if self._owned():
                 try:
-                    state = str(self._call("org.freedesktop.DBus.Properties", "Get", self.NAME, "state"))
-                except self.dbus.DBusException as error:
+                    state = str(self._call("org.freedesktop.DBus.Properties", "Get", self.NAME, "state", timeout=5))
+                except FirewallError as error:
                     state = str(error)
                 if state in ("RUNNING", "FAILED"):
                     break
@@ -535,14 +553,17 @@ class Bus:
         if state == "FAILED":
             raise FirewallError("firewalld runs, but could not load its rules: see `journalctl -u firewalld`")
         if state != "RUNNING":
-            raise FirewallError(f"firewalld does not answer ({state}): see `journalctl -u firewalld`")
+            raise FirewallError(f"firewalld does not answer ({state}): see `journalctl -u firewalld -u polkit -u dbus`")
         self._running = True
 
-    def _call(self, interface: str, method: str, *arguments: Any, path: str = "") -> Any:
+    def _call(self, interface: str, method: str, *arguments: Any, path: str = "", timeout: int = 30) -> Any:
         path = path or self.PATH
         if path not in self._objects:
             self._objects[path] = self._system_bus.get_object(self.NAME, path, introspect=False)
-        return self._objects[path].get_dbus_method(method, interface)(*arguments)
+        try:
+            return self._objects[path].get_dbus_method(method, interface)(*arguments, timeout=timeout)
+        except self.dbus.DBusException as error:
+            raise FirewallError(f"firewalld: {method}: {error.get_dbus_message() or error}") from error
 
     def default_zone(self) -> str:
         return str(self._call(self.NAME, "getDefaultZone"))
@@ -604,12 +625,16 @@ class Bus:
             self._call(self.NAME + ".config", "addService2", name, settings, path=self.PATH + "/config")
 
     def undefine(self, name: str) -> None:
-        path = self._config("getServiceByName", name)
-        self._call(self.NAME + ".config.service", "remove", path=path)
+        with allowed("INVALID_SERVICE"):
+            path = self._config("getServiceByName", name)
+            self._call(self.NAME + ".config.service", "remove", path=path)
+        # firewalld keeps what it removes.
+        self.system.write(f"{ETC}/services/{name}.xml.old", "")
 
     def change(self, action: str, layer: str, zone: str, kind: str, text: str) -> None:
         method = action + ("Service" if kind == "service" else "RichRule")
-        try:
+        # Somebody else was quicker.
+        with allowed("ALREADY_ENABLED", "NOT_ENABLED"):
             if layer == "permanent":
                 path = self._config("getZoneByName", zone)
                 if kind == "rule" and action == "remove":
@@ -619,12 +644,6 @@ class Bus:
                 self._call(self.NAME + ".zone", method, zone, text, self.dbus.Int32(0))
             else:
                 self._call(self.NAME + ".zone", method, zone, text)
-        except self.dbus.DBusException as error:
-            # Somebody else was quicker.
-            if not re.search(r"\b(ALREADY_ENABLED|NOT_ENABLED)\b", str(error)):
-                raise FirewallError(
-                    f"firewalld refused to {action} {kind} {text} in zone {zone} ({layer}): {error}"
-                ) from error
 
     def _stored_rule(self, path: str, text: str) -> str:
         """The rich rule as firewalld prints it, where ours is only a likeness (somebody changed it by hand)."""

@@ -331,11 +331,11 @@ class Run:
             self._apply(backend, plan, rules, declared)
             if enabling:
                 # First the note, then the deed: a run that ends in between leaves a note too many, never one too few.
-                _record.remember(
-                    "firewall",
-                    "turned_on_" + backend.name,
-                    {"boot": backend.boot_state(), "others": fingerprint(backend.others(state))},
-                )
+                # What such a run noted of the boot is what was there before.
+                key = "turned_on_" + backend.name
+                boot = (_record.get("firewall", key) or {}).get("boot") or backend.boot_state()
+                note = {"boot": boot, "others": fingerprint(backend.others(state))}
+                _record.remember("firewall", key, note, overwrite=True)
                 backend.enable()
                 self._apply(backend, backend.plan(backend.read(), rules, declared), rules, declared)
         self.result["exposed"] = (
