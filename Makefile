@@ -25,12 +25,14 @@ test: ## everything: the stages lint, unit, sanity, galaxy, scenarios and matrix
 	@tests/tools/need python3:python3 git rsync
 	@$$(tests/tools/python 3.8) tests/tools/stages.py $(STAGES)
 
-lint: venv ## ruff, mypy, yamllint, ansible-lint (profile production), the changelog, the plugins' documentation
+lint: venv link ## ruff, mypy, yamllint, ansible-lint (profile production), the changelog, the plugins' documentation
 	@failed=0; while read -r check; do echo "--- $$check"; $$check </dev/null || failed=1; done <<< "$$CHECKS"; exit $$failed
 
 define CHECKS
 ruff check
-mypy
+mypy --config-file tests/mypy.ini tests/lab/jellynet_lab tests/lab/double
+mypy --config-file tests/mypy.ini -p ansible_collections.jellynet.jellyfin.plugins
+mypy --config-file tests/mypy.ini roles/port_binding/files/jellyfin_ports
 yamllint --strict .
 ansible-lint --offline
 antsibull-changelog lint

@@ -81,6 +81,7 @@ class Seen:
     client: Address
     scheme: str
     host: str
+    peer: Address
     unknown_proxy: str = ""  # the hop that ended the walk
 
 
@@ -90,7 +91,7 @@ def judge(peer: Address, scheme: str, host: str, headers: Any, known: Networks) 
     (.NET would also take loopback for known as soon as the list has any entry; this is stricter, so that
     a missing entry shows.)
     """
-    seen = Seen(plain(peer), scheme, host)
+    seen = Seen(plain(peer), scheme, host, plain(peer))
     if not known:
         return seen
     hops, protocols, hosts = (split(headers, f"X-Forwarded-{name}") for name in ("For", "Proto", "Host"))

@@ -130,7 +130,7 @@ class Server:
 
     # --- the way of a request ------------------------------------------------------------------------------------------
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: Any) -> web.StreamResponse:
         faults = self.home.fault()
         if "delay" in faults:
             await asyncio.sleep(float(faults["delay"]))
@@ -159,10 +159,9 @@ class Server:
         return await self.route(path.lower())(request, seen)
 
     def judge(self, request: web.Request) -> addresses.Seen:
-        peer = ipaddress.ip_address(
-            (request.transport.get_extra_info("peername") or ("127.0.0.1",))[0].partition("%")[0]
-        )
-        scheme = "https" if request.transport.get_extra_info("ssl_object") else "http"
+        transport: Any = request.transport
+        peer = ipaddress.ip_address((transport.get_extra_info("peername") or ("127.0.0.1",))[0].partition("%")[0])
+        scheme = "https" if transport.get_extra_info("ssl_object") else "http"
         seen = addresses.judge(peer, scheme, request.headers.get("Host", ""), request.headers, self.known)
         if seen.unknown_proxy:
             LOG.warning("Unknown proxy: %s", seen.unknown_proxy)
@@ -189,8 +188,8 @@ class Server:
             "/users/authenticatebyname": self.log_in,
             "/metrics": self.metrics,
             "/socket": self.not_found,
-            "/web/": self.web,
-            "/web/index.html": self.web,
+            "/web/": self.page,
+            "/web/index.html": self.page,
             "/double/echo": self.echo,
             "/double/slow": self.slow,
             "/double/upload": self.upload,
@@ -297,9 +296,9 @@ class Server:
             return self.answer("", status=401)
         return self.answer("<root><device><manufacturer>Jellyfin</manufacturer></device></root>", kind="text/xml")
 
-    async def web(self, request: web.Request, seen: addresses.Seen) -> web.StreamResponse:
-        page = "<!doctype html><title>Jellyfin double</title><p>A double of the Jellyfin server, for tests. It is not Jellyfin."
-        return self.answer(page, kind="text/html", headers={"Cache-Control": "no-cache"})
+    async def page(self, request: web.Request, seen: addresses.Seen) -> web.StreamResponse:
+        text = "<!doctype html><title>Jellyfin double</title><p>A double of the Jellyfin server, for tests. It is not Jellyfin."
+        return self.answer(text, kind="text/html", headers={"Cache-Control": "no-cache"})
 
     async def film(self, request: web.Request, seen: addresses.Seen) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):
@@ -317,7 +316,7 @@ class Server:
         """The request as it came in."""
         return self.answer(
             {
-                "peer": str((request.transport.get_extra_info("peername") or ("",))[0]),
+                "peer": str(seen.peer),
                 "client": str(seen.client),
                 "scheme": seen.scheme,
                 "host": seen.host,
@@ -397,7 +396,7 @@ async def starting_up(home: Home, settings: dict[str, Any], server_id: str) -> N
         return
     LOG.info("start-up phase (a switch of the tests)")
 
-    async def handle(request: web.Request) -> web.StreamResponse:
+    async def handle(request: Any) -> web.StreamResponse:
         path = request.path.lower()
         if path == "/health":
             return Server.answer("Degraded")

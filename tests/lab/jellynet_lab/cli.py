@@ -24,7 +24,9 @@ def parser() -> argparse.ArgumentParser:
 
     one = add("up", help="boot the hosts of a topology")
     one.add_argument("topology", type=Path)
-    one.add_argument("--name", help="name of the lab, the prefix of its containers and networks; default: from the topology's path")
+    one.add_argument(
+        "--name", help="name of the lab, the prefix of its containers and networks; default: from the topology's path"
+    )
     one.add_argument("--fresh", action="store_true", help="take a lab of that name away first")
     one.add_argument("--inventory", type=Path, help="write the inventory here too")
 

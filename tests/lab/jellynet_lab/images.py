@@ -64,9 +64,9 @@ class Image:
 IMAGES = {
     image.name: image
     for image in (
-        Image("debian12", "bookworm", BASE, BROUGHT, recipe=2),
-        Image("debian13", "trixie", BASE, BROUGHT, recipe=2),
-        Image("tools", "bookworm", BASE + TOOLS, [], VENVS),
+        Image("debian12", "bookworm", BASE, BROUGHT, recipe=3),
+        Image("debian13", "trixie", BASE, BROUGHT, recipe=3),
+        Image("tools", "bookworm", BASE + TOOLS, [], VENVS, recipe=2),
     )
 }
 
@@ -173,8 +173,7 @@ def command(image: Image, room: Path, tar: Path) -> list[str]:
     if image.venvs:
         argv.append(inside("systemctl disable nginx.service"))
     argv += [
-        # keys are a host's own: made at boot, by the lab
-        inside("rm -f /etc/ssh/ssh_host_*; : > /etc/machine-id; : > /etc/resolv.conf; echo lab > /etc/hostname"),
+        inside(": > /etc/machine-id; : > /etc/resolv.conf; echo lab > /etc/hostname"),
         # nothing in a container ever answers these
         inside(
             "systemctl mask systemd-modules-load.service systemd-udevd.service apt-daily.timer apt-daily-upgrade.timer"

@@ -6,14 +6,16 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from . import hosts, images, networks, services
 from .inventory import inventory, yaml
 from .run import CACHE, ROOT, LabError, podman, step
-from .topology import Topology, from_data, load
+from .topology import Host, Topology, from_data, load
 
 AT_ONCE = 4
 
@@ -63,12 +65,12 @@ def up(path: Path, lab: str, fresh: bool = False) -> Path:
     return written
 
 
-def each(topology: Topology, work) -> None:  # type: ignore[no-untyped-def]
+def each(topology: Topology, work: Callable[[Host], object]) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(work, topology.hosts.values()))
 
 
-def stored(topology: Topology) -> dict:  # type: ignore[type-arg]
+def stored(topology: Topology) -> dict[str, Any]:
     data = asdict(topology)
     for kind in ("networks", "hosts"):
         for item in data[kind].values():
