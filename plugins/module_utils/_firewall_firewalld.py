@@ -39,6 +39,13 @@ ETC = "/etc/firewalld"
 LIB = "/usr/lib/firewalld"
 LAYERS = ("permanent", "runtime")
 ACCEPT = "ACCEPT"
+# Its --remove-service is an option of an older tool, and means the default zone.
+OFFLINE = {
+    ("add", "service"): "--add-service",
+    ("remove", "service"): "--remove-service-from-zone",
+    ("add", "rule"): "--add-rich-rule",
+    ("remove", "rule"): "--remove-rich-rule",
+}
 REFUSING = ("DROP", "%%REJECT%%", "REJECT")
 
 
@@ -401,7 +408,7 @@ class Firewalld:
                 self.system.write(f"{ETC}/services/{step[1]}.xml", service_xml(step[2]))
             elif step[0] in ("add", "remove"):
                 action, _layer, zone, kind, text = step
-                option = "--{}-{}".format(action, "rich-rule" if kind == "rule" else "service")
+                option = OFFLINE[(action, kind)]
                 calls.setdefault((zone, option), []).append(f"{option}={text}")
         for (zone, _option), options in calls.items():
             self.system.call(["firewall-offline-cmd", f"--zone={zone}", *options])
@@ -424,6 +431,22 @@ class Firewalld:
         self.system.call(["systemctl", "stop", "firewalld.service"])
         if boot_state == "disabled":
             self.system.call(["systemctl", "disable", "firewalld.service"])
+        self.bus.forget()
+
+    def notes(self, plan: Plan) -> list[str]:
+        """The zones that get a file in /etc by this plan."""
+        zones = {step[2] for step in plan.steps if step[:2] in (("add", "permanent"), ("remove", "permanent"))}
+        return sorted(zone for zone in zones if not self.system.read(f"{ETC}/zones/{zone}.xml"))
+
+    def tidy(self, zones: Iterable[str]) -> None:
+        """Takes away the files that `notes` named, where they say no more than the package's own."""
+        for zone in zones:
+            ours, packaged = (self.system.read(f"{folder}/zones/{zone}.xml") for folder in (ETC, LIB))
+            if ours and packaged and same_xml(ours, packaged):
+                if self.bus.running():
+                    self.bus.load_defaults(zone)
+                self.system.write(f"{ETC}/zones/{zone}.xml", "")
+                self.system.write(f"{ETC}/zones/{zone}.xml.old", "")
 
     def others(self, state: State) -> list[str]:
         """What is stored by others, as text that changes when they change something."""
@@ -479,6 +502,18 @@ class Firewalld:
         return "firewalld does not run: it does not filter what reaches this host."
 
 
+def same_xml(one: str, other: str) -> bool:
+    """Whether two files hold the same elements, in whatever order."""
+
+    def flat(text: str) -> list[str]:
+        root = ElementTree.fromstring(text)
+        for element in root.iter():
+            element.text, element.tail = (element.text or "").strip(), ""
+        return [str(root.attrib), *sorted(ElementTree.tostring(child, encoding="unicode") for child in root)]
+
+    return flat(one) == flat(other)
+
+
 def _same_ports(one: Service, other: Service) -> bool:
     return (one.ports, one.source_ports) == (other.ports, other.source_ports)
 
@@ -517,6 +552,11 @@ class Bus:
         self._objects: dict[str, Any] = {}
         self._system_bus: Any = None
         self._running: bool | None = None
+
+    def forget(self) -> None:
+        """It has been stopped."""
+        self._running = None
+        self._objects.clear()
 
     def running(self) -> bool:
         if self._running is None:
@@ -644,6 +684,10 @@ class Bus:
                 self._call(self.NAME + ".zone", method, zone, text, self.dbus.Int32(0))
             else:
                 self._call(self.NAME + ".zone", method, zone, text)
+
+    def load_defaults(self, zone: str) -> None:
+        with allowed("NO_DEFAULTS"):
+            self._call(self.NAME + ".config.zone", "loadDefaults", path=self._config("getZoneByName", zone))
 
     def _stored_rule(self, path: str, text: str) -> str:
         """The rich rule as firewalld prints it, where ours is only a likeness (somebody changed it by hand)."""

@@ -376,6 +376,12 @@ class Ufw:
     def restore(self, boot_state: str) -> None:
         self.disable()
 
+    def notes(self, plan: Plan) -> list[str]:
+        return []
+
+    def tidy(self, zones: Iterable[str]) -> None:
+        """Nothing is left: our profiles are one file."""
+
     def others(self, state: State) -> list[str]:
         """What is stored by others, as text that changes when they change something."""
         return sorted(
@@ -406,7 +412,7 @@ class Ufw:
         return found
 
     def off(self, state: State) -> str:
-        if state.enabled:
+        if state.enabled and not state.loaded:
             return "ufw is set to be on, but its rules are not loaded: it does not filter what reaches this host."
         return "ufw is off: it does not filter what reaches this host."
 

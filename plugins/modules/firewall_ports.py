@@ -233,6 +233,7 @@ from ansible_collections.jellynet.jellyfin.plugins.module_utils._listeners impor
 
 INTERPRETERS = ("/usr/bin/python3", "/usr/libexec/platform-python")
 ATTEMPTS = 3
+ZONE_FILE = "zone_file_"
 
 try:
     import dbus
@@ -385,7 +386,9 @@ class Run:
         """Applies the plan and looks again: others work on the same files, and a killed command may have left half."""
         for _dummy in range(ATTEMPTS):
             if not plan.steps:
-                return
+                break
+            for zone in backend.notes(plan):
+                _record.remember("firewall", ZONE_FILE + zone, "absent")
             backend.apply(plan)
             plan = backend.plan(backend.read(), rules, declared)
         if plan.steps:
@@ -394,6 +397,12 @@ class Run:
                     backend.name, ", ".join(plan.added + plan.removed) or plan.steps
                 )
             )
+        if not rules:
+            noted = [key for key in _record.load()["firewall"] if key.startswith(ZONE_FILE)]
+            if backend.name == "firewalld" and noted:
+                backend.tidy(key[len(ZONE_FILE) :] for key in noted)
+                for key in noted:
+                    _record.forget("firewall", key)
 
     def _report(self, backend: Any, plan: Plan, declared: Any) -> None:
         suffix = "" if declared is not None else f" in {backend.name}"
