@@ -10,10 +10,10 @@ from itertools import islice
 from .run import LabError, locked, podman
 from .topology import Topology
 
-LAN = ipaddress.ip_network("10.77.0.0/16")
+LAN = ipaddress.IPv4Network("10.77.0.0/16")
 # Neither private nor anybody's: the former 6to4 relay range. The TEST-NETs and 198.18.0.0/15 will not do for an
 # Internet side, much software (Python's ipaddress among it) calls them private.
-WAN = ipaddress.ip_network("192.88.99.0/24")
+WAN = ipaddress.IPv4Network("192.88.99.0/24")
 LAN6 = "fd77:6a65:6c6c:{:x}::/64"
 WAN6 = "2001:db8:77:{:x}::/64"
 
@@ -51,9 +51,9 @@ def create(lab: str, topology: Topology) -> None:
             )  # fmt: skip
     for network in topology.networks.values():
         members = [host for host in topology.hosts.values() if network.name in host.networks]
-        subnet = ipaddress.ip_network(network.subnet)
-        first = 10 if subnet.prefixlen <= 24 else 2
+        chosen = ipaddress.IPv4Network(network.subnet)
+        first = 10 if chosen.prefixlen <= 24 else 2
         for number, host in enumerate(members, first):
-            host.addresses[network.name] = str(subnet[number])
+            host.addresses[network.name] = str(chosen[number])
             if network.subnet6:
                 host.addresses6[network.name] = str(ipaddress.ip_network(network.subnet6)[number])
