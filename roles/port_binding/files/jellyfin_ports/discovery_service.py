@@ -13,11 +13,13 @@ from typing import Any
 
 from . import systemd
 from .client_discovery_service import ClientDiscovery
-from .config import CLIENT_DISCOVERY_PORT, Config
+from .config import CLIENT_DISCOVERY_PORT, SSDP_PORT, Config
 from .datagrams import udp_socket
+from .hdhomerun_service import HdHomeRunFinder
 from .holders import describe_holder
 from .interfaces import Interface, read_interfaces, watch_socket
 from .runtime import PortTaken
+from .ssdp_service import Ssdp
 from .upstreams import Memory, Watcher
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,9 @@ class DiscoveryService:
         self._config = Config()
         self._interfaces: dict[int, Interface] = {}
         self._clients: ClientDiscovery | None = None
+        self._ssdp: Ssdp | None = None
+        self._tuners: HdHomeRunFinder | None = None
+        self._metrics: Any = None
         self._watcher: Watcher | None = None
         self._netlink: socket.socket | None = None
         self._settling: asyncio.TimerHandle | None = None
@@ -44,12 +49,37 @@ class DiscoveryService:
         self._netlink = watch_socket()
         self._loop.add_reader(self._netlink.fileno(), self._links_changed)
         await self._watch(config)
-        if config.client_discovery:
-            sock = sockets.get("client-discovery") or self._bind(CLIENT_DISCOVERY_PORT)
-            assert self._watcher is not None
-            self._clients = ClientDiscovery(sock, config, self._watcher)
+        assert self._watcher is not None
+        # Under systemd a socket that was not passed on is one that was given up to its holder.
+        alone = not sockets
+        sock = sockets.get("client-discovery")
+        if config.client_discovery and (sock or alone):
+            self._clients = ClientDiscovery(sock or self._bind(CLIENT_DISCOVERY_PORT), config, self._watcher)
             self._clients.set_interfaces(self._interfaces)
             self._loop.add_reader(self._clients.fileno(), self._clients.readable)
+        sock = sockets.get("ssdp")
+        if config.ssdp and (sock or alone):
+            self._ssdp = Ssdp(sock or self._bind(SSDP_PORT, share=True), config, self._memory, self._watcher)
+            self._ssdp.set_interfaces(self._interfaces)
+            self._ssdp.servers_changed()
+            self._loop.add_reader(self._ssdp.fileno(), self._ssdp.readable)
+        if config.hdhomerun.enabled:
+            self._tuners = HdHomeRunFinder(sockets.get("hdhomerun"), config)
+            self._tuners.set_interfaces(self._interfaces)
+        await self._serve_metrics()
+
+    async def _serve_metrics(self) -> None:
+        if self._metrics is not None:
+            await self._metrics.cleanup()
+            self._metrics = None
+        port = self._config.metrics_discovery
+        if port:
+            from . import metrics
+
+            try:
+                self._metrics = await metrics.serve(port, lambda: metrics.discovery_samples(self.status()))
+            except OSError as error:
+                log.error("no metrics: %s", describe_holder("tcp", port, error))
 
     @staticmethod
     def _bind(port: int, share: bool = False) -> socket.socket:
@@ -67,6 +97,8 @@ class DiscoveryService:
     def _servers_changed(self) -> None:
         if self._clients is not None:
             self._clients.forget()
+        if self._ssdp is not None:
+            self._ssdp.servers_changed()
 
     def _links_changed(self) -> None:
         assert self._netlink is not None
@@ -89,19 +121,38 @@ class DiscoveryService:
             return
         if self._clients is not None:
             self._clients.set_interfaces(self._interfaces)
+        if self._ssdp is not None:
+            self._ssdp.set_interfaces(self._interfaces)
+        if self._tuners is not None:
+            self._tuners.set_interfaces(self._interfaces)
 
     async def reload(self, config: Config) -> None:
         if config.upstreams != self._config.upstreams:
             await self._watch(config)
+        metrics_moved = config.metrics_discovery != self._config.metrics_discovery
         self._config = config
+        if metrics_moved:
+            await self._serve_metrics()
+        if self._tuners is not None:
+            self._tuners.configure(config)
         if self._clients is not None:
             assert self._watcher is not None
             self._clients.configure(config)
             self._clients.set_watcher(self._watcher)
+        if self._ssdp is not None:
+            assert self._watcher is not None
+            self._ssdp.configure(config)
+            self._ssdp.set_watcher(self._watcher)
+            self._ssdp.set_interfaces(self._interfaces)
+            self._ssdp.servers_changed()
 
     def tick(self) -> None:
         if self._clients is not None:
             self._clients.tick()
+        if self._ssdp is not None:
+            self._ssdp.tick()
+        if self._tuners is not None:
+            self._tuners.tick()
 
     def headline(self) -> str:
         assert self._watcher is not None
@@ -120,8 +171,16 @@ class DiscoveryService:
             ],
             "upstreams": [state.as_dict() for state in self._watcher.states],
             "client_discovery": self._clients.status() if self._clients else None,
+            "ssdp": self._ssdp.status() if self._ssdp else None,
+            "hdhomerun": self._tuners.status() if self._tuners else None,
         }
 
     async def stop(self) -> None:
+        if self._ssdp is not None:
+            await self._ssdp.stop()
+        if self._tuners is not None:
+            self._tuners.stop()
+        if self._metrics is not None:
+            await self._metrics.cleanup()
         if self._watcher is not None:
             self._watcher.stop()

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import ipaddress
 import os
 import re
 from dataclasses import dataclass
@@ -46,10 +48,6 @@ def parse_table(text: str, protocol: str, port: int) -> dict[str, str]:
         if int(number, 16) == port:
             found[fields[9]] = _address(address)
     return found
-
-
-import contextlib
-import ipaddress
 
 
 def _address(text: str) -> str:

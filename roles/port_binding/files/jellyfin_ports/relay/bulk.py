@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import socket
@@ -50,10 +51,8 @@ class BulkCopy:
         except OSError:
             self._close()
             raise
-        try:
+        with contextlib.suppress(OSError):  # over the user's share of pipe memory the default size does as well
             fcntl.fcntl(self._in, _F_SETPIPE_SZ, _PIPE_SIZE)
-        except OSError:
-            pass  # over the user's share of pipe memory: the default size does as well
         self._reading = True
         loop.add_reader(self._source, self._pump)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from ..addresses import resolve_client
@@ -223,7 +224,7 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._connect()
 
-    async def _answer_later(self, local: asyncio.Future[LocalAnswer]) -> None:
+    async def _answer_later(self, local: Awaitable[LocalAnswer]) -> None:
         answer = await local
         if self.phase is Phase.EXCHANGE:
             self._answer(answer)

@@ -89,6 +89,9 @@ class _NoFlow:
         return
 
 
+_NO_FLOW: Any = _NoFlow()
+
+
 def _tokens(value: bytes) -> list[bytes]:
     return [token for token in (part.strip().lower() for part in value.split(b",")) if token]
 
@@ -104,7 +107,7 @@ class RequestReader:
         if _REQUEST.fullmatch(head) is None:
             raise Refusal(400, "This is no well-formed HTTP/1.1 request.")
         parser = self._parser or HttpRequestParser(
-            _NoFlow(), self._loop, 65536, max_line_size=_LINE_LIMIT, max_field_size=_LINE_LIMIT
+            _NO_FLOW, self._loop, 65536, max_line_size=_LINE_LIMIT, max_field_size=_LINE_LIMIT
         )
         self._parser = None
         try:
@@ -221,7 +224,7 @@ def read_response(head: bytes, loop: asyncio.AbstractEventLoop) -> Response:
     if _RESPONSE.fullmatch(head) is None:
         raise ValueError("the server's answer is no well-formed HTTP")
     parser = HttpResponseParser(
-        _NoFlow(), loop, 65536, max_line_size=_LINE_LIMIT, max_field_size=_LINE_LIMIT, read_until_eof=True,
+        _NO_FLOW, loop, 65536, max_line_size=_LINE_LIMIT, max_field_size=_LINE_LIMIT, read_until_eof=True,
         auto_decompress=False,
     )  # fmt: skip
     try:

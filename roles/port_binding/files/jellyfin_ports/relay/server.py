@@ -170,8 +170,10 @@ class Relay:
         """Before a byte is read: LAN, a trusted proxy, or someone near enough to be told why not."""
         if peer in self.config.lan or peer in self.config.trusted_proxies:
             return True
+        if peer in NEARBY:
+            return True
         self.refuse(peer)
-        return peer in NEARBY
+        return False
 
     def refuse(self, client: str) -> None:
         self.counters["refused_not_lan"] += 1

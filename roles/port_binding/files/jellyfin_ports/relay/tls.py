@@ -65,7 +65,7 @@ class Contexts:
             if self.default is None:
                 self.default = context
         if self.default is not None and len(listener.certificates) > 1:
-            self.default.sni_callback = self._choose  # type: ignore[assignment]
+            self.default.sni_callback = self._choose
 
     def _choose(self, connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
         context = self._by_name.get((name or "").lower())
