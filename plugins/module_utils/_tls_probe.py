@@ -117,7 +117,8 @@ def choice(target: Target, client: str, versions: Sequence[int]) -> dict[str, An
         answer = target.hello(MODERN, versions, BROWSER_GROUPS)
     except HelloError:
         return found
-    if answer["alert"] is not None:
+    # A server without these versions answers with an older one, and the client then hangs up.
+    if answer["alert"] is not None or answer["version"] not in versions:
         return found
     version = _tls_hello.VERSIONS.get(answer["version"], "")
     name = SUITE_NAMES.get(answer["suite"], f"0x{answer['suite']:04X}")

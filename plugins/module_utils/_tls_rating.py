@@ -120,8 +120,11 @@ def _incomplete(facts: Facts) -> str:
     return "; ".join(sorted({f"{item['missing']} is not served" for item in facts["certificates"] if item["missing"]}))
 
 
-def _choice(facts: Facts, what: str) -> str:
-    """What browsers of today end up with."""
+def _lacking(facts: Facts, what: str) -> str:
+    """Whether no suite has it, or browsers of today end up with one that has it not."""
+    suites = [suite for listed in facts["suites"].values() for suite in listed]
+    if suites and not any(suite[what] for suite in suites):
+        return "no suite has it"
     bad = [choice for choice in facts["choices"] if choice.get("suite") and not choice[what]]
     return f"{bad[0]['client']} gets {bad[0]['suite']}" if bad else ""
 
@@ -179,8 +182,8 @@ RULES = (
     Rule("rc4", "2009i", "B", "RC4 is supported.", lambda f: _suites(f, lambda s: s["rc4"])),
     Rule("incomplete-chain", "2009i", "B", "The served chain is incomplete.", _incomplete),
     Rule("dh-below-2048", "2009j", "B", "DH parameters are shorter than 2048 bits.", lambda f: _dh(f, 2048, 1024)),
-    Rule("no-forward-secrecy", "2009p", "B", "No forward secrecy with browsers of today.", lambda f: _choice(f, "forward_secrecy")),
-    Rule("no-aead", "2009p", "B", "No authenticated encryption (AEAD) with browsers of today.", lambda f: _choice(f, "aead")),
+    Rule("no-forward-secrecy", "2009p", "B", "No forward secrecy with browsers of today.", lambda f: _lacking(f, "forward_secrecy")),
+    Rule("no-aead", "2009p", "B", "No authenticated encryption (AEAD) with browsers of today.", lambda f: _lacking(f, "aead")),
     Rule("old-tls", "2009q", "B", "TLS 1.0 or TLS 1.1 is supported.", lambda f: _supported(f, "TLSv1.0", "TLSv1.1")),
     # --- Warnings: A- at best. ---
     Rule("no-secure-renegotiation", "2009e", WARNING, "Secure renegotiation is not supported.",

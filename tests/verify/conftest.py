@@ -1,0 +1,16 @@
+"""Makes the checkout importable as ansible_collections.jellynet.jellyfin, as in tests/unit."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTIONS = ROOT / ".cache" / "collections"
+
+if ROOT.parts[-3:] != ("ansible_collections", "jellynet", "jellyfin"):
+    link = COLLECTIONS / "ansible_collections" / "jellynet" / "jellyfin"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():
+        link.symlink_to(ROOT)
+    sys.path.insert(0, str(COLLECTIONS))
