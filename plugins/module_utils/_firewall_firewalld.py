@@ -347,7 +347,7 @@ class Firewalld:
             if not state.running:
                 continue
             have = self.elements(state.runtime.get(name, Zone()))
-            need = {self._runtime_form(rule, have, state, definitions) for rule in goal}
+            need = {self._runtime_form(rule, state, definitions) for rule in goal}
             plan.steps += [("add", "runtime", name, *element) for element in sorted(need - have)]
             closing += [("remove", "runtime", name, *element) for element in sorted(have - need)]
             self._note(before, name, "runtime", have, state.known)
@@ -361,14 +361,11 @@ class Firewalld:
         plan.removed = sorted(label for label in before if not before[label] <= after.get(label, set()))
         return plan
 
-    def _runtime_form(
-        self, rule: Rule, have: set[tuple[str, str]], state: State, definitions: Mapping[str, Service]
-    ) -> tuple[str, str]:
+    def _runtime_form(self, rule: Rule, state: State, definitions: Mapping[str, Service]) -> tuple[str, str]:
         name = service_name(self.owner, rule)
-        known = state.known.get(name)
-        named = known is not None and _same_ports(known, definitions[name])
-        replacement = ("rule", bare(self.owner, rule))
-        return self.form(rule) if named and (self.form(rule) in have or replacement not in have) else replacement
+        if name in state.known and _same_ports(state.known[name], definitions[name]):
+            return self.form(rule)
+        return ("rule", bare(self.owner, rule))
 
     def _note(
         self,

@@ -111,7 +111,7 @@ def profile_name(owner: str, rule: Rule, part: int = 1) -> str:
     if rule.source:
         name += "-" + rule.source.replace(":", "-").replace("/", "_")
     if part > 1:
-        name += f"+{part}"
+        name += f"-part{part}"
     if len(name) > NAME_LIMIT:
         name = f"{mark(owner)}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return name

@@ -355,7 +355,8 @@ class Run:
             plan.after.append(f"{backend.name} is off")
         elif kept:
             self.module.warn(
-                f"{backend.name} stays on, because others have changed its rules since it was turned on; so the rules for SSH stay too."
+                f"{backend.name} stays on: this module did not turn it on, or others have changed its rules since. "
+                "So the rules for SSH stay too."
             )
         self._report(backend, plan, nothing)
         self.result["changed"] = self.result["changed"] or bool(plan.steps) or turn_off
