@@ -424,10 +424,13 @@ class Firewalld:
         _rc, out, _err = self.system.run(["systemctl", "is-enabled", "firewalld.service"])
         return out.strip() or "disabled"
 
+    def stay_off(self) -> None:
+        self.system.call(["systemctl", "disable", "firewalld.service"])
+
     def restore(self, boot_state: str) -> None:
         self.system.call(["systemctl", "stop", "firewalld.service"])
         if boot_state == "disabled":
-            self.system.call(["systemctl", "disable", "firewalld.service"])
+            self.stay_off()
         self.bus.forget()
 
     def notes(self, plan: Plan) -> list[str]:

@@ -234,6 +234,7 @@ from ansible_collections.jellynet.jellyfin.plugins.module_utils._listeners impor
 INTERPRETERS = ("/usr/bin/python3", "/usr/libexec/platform-python")
 ATTEMPTS = 3
 ZONE_FILE = "zone_file_"
+KEPT_OFF = "kept_off_firewalld"
 
 try:
     import dbus
@@ -324,12 +325,20 @@ class Run:
                 self.module.warn(f"Nobody will reach {describe(item)} through {backend.name}: open it, or stop it.")
             plan.before.append(f"{backend.name} is off")
             plan.after.append(f"{backend.name} is on")
+        quiet = not enabling and not state.active and self._started_by_its_package(backend)
+        if quiet:
+            plan.before.append(f"{backend.name} starts at the next boot")
+            plan.after.append(f"{backend.name} stays off at the next boot")
         self._report(backend, plan, declared)
         self.result["enabled"] = enabling
-        self.result["changed"] = self.result["changed"] or bool(plan.steps) or enabling
+        self.result["changed"] = self.result["changed"] or bool(plan.steps) or enabling or quiet
         self.result["active"] = state.active or enabling
         if not self.module.check_mode:
             self._apply(backend, plan, rules, declared)
+            if quiet:
+                backend.stay_off()
+                # Once: who enables it later means it.
+                _record.remember("firewall", KEPT_OFF, True)
             if enabling:
                 # First the note, then the deed: a run that ends in between leaves a note too many, never one too few.
                 # What such a run noted of the boot is what was there before.
@@ -341,6 +350,15 @@ class Run:
                 self._apply(backend, backend.plan(backend.read(), rules, declared), rules, declared)
         self.result["exposed"] = (
             backend.gaps(state) if state.active or enabling else sentences(backend.off(state), services)
+        )
+
+    def _started_by_its_package(self, backend: Any) -> bool:
+        """Whether a firewalld that we installed is to start at the next boot, which nobody asked for."""
+        return (
+            backend.name == "firewalld"
+            and _record.get("packages", "firewalld") is not None
+            and _record.get("firewall", KEPT_OFF) is None
+            and backend.boot_state() == "enabled"
         )
 
     def _remove(self, backend: Any, nothing: Wanted) -> None:
@@ -370,6 +388,8 @@ class Run:
             self._apply(backend, plan, kept, nothing)
             if note and not kept:
                 _record.forget("firewall", "turned_on_" + backend.name)
+            if backend.name == "firewalld":
+                _record.forget("firewall", KEPT_OFF)
         if not self.result["active"]:
             self.result["exposed"] = sentences(backend.off(state), self._services())
 

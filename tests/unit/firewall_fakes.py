@@ -88,7 +88,7 @@ class Host:
             return 3, self.unit + "\n", ""
         if argv[0] == "systemctl":
             self.change()
-            if "firewalld.service" in argv:
+            if "firewalld.service" in argv and argv[1] in ("enable", "stop"):
                 self.bus.on = argv[1] in ("enable", "start")
                 if self.bus.on:
                     self.bus.reload()

@@ -484,6 +484,30 @@ def test_a_run_killed_while_turning_on_is_finished_by_the_next():
             assert run(made, state="absent")["disabled"]
 
 
+def test_a_firewalld_that_we_installed_does_not_start_at_the_next_boot(monkeypatch):
+    made = host("firewalld off")
+    unit = {"boot": "enabled"}
+    before = made.run
+
+    def watched(argv):
+        if argv[:2] == ["systemctl", "is-enabled"]:
+            return 0, unit["boot"] + "\n", ""
+        if argv[:2] == ["systemctl", "disable"]:
+            unit["boot"] = "disabled"
+        return before(argv)
+
+    monkeypatch.setattr(made, "run", watched)
+    run(made, FIRST)
+    assert unit["boot"] == "enabled", "it was there before us"
+    _record.remember("packages", "firewalld", "absent")
+    predicted = run(made, FIRST, check=True)
+    assert predicted["changed"] and unit["boot"] == "enabled"
+    assert run(made, FIRST) == predicted and unit["boot"] == "disabled"
+    assert not run(made, FIRST)["changed"]
+    unit["boot"] = "enabled"
+    assert not run(made, FIRST)["changed"], "somebody wanted it"
+
+
 def test_stored_rules_of_others_are_not_cut_off():
     made = host("ufw off")
     made.files[ufw.RULES[4]] = "### tuple ### limit tcp 3000:4000 0.0.0.0/0 any 10.0.0.0/8 in\n"
