@@ -238,7 +238,9 @@ def place_of(path: str, base: str) -> str:
         raise SetError(
             f"files: the path {path!r} is not plain: leave out doubled and trailing slashes, dots and control characters."
         )
-    if path.startswith("//") or path == "/" or path == base or path.startswith(base + "/"):
+    # A folder of drop-ins (name.d) is there for the sets of others to put a word in.
+    dropped = re.match(re.escape(base) + r"/[^/]+/[^/]+\.d/[^/]+$", path)
+    if path.startswith("//") or path == "/" or path == base or (path.startswith(base + "/") and not dropped):
         raise SetError(f"files: {path}: what lies below {base} is given by a relative path.")
     if path.startswith("/"):
         return LINKS + path
