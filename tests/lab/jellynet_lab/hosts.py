@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from .images import IMAGES
 from .run import LabError, podman
@@ -11,6 +12,17 @@ from .topology import Host, Topology
 # The hard limits of the machine are kept within reach of one that lacks CAP_SYS_RESOURCE.
 LIMITS = ("--pids-limit=-1", "--ulimit=nofile=1024:4096", "--ulimit=nproc=4096:4096")
 BOOT_LIMIT = 90
+# Every systemd takes some; with the kernel's 128 the twelfth host or so hangs while it boots.
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_WANTED = 1024
+
+
+def raise_limits() -> None:
+    if INOTIFY.exists() and int(INOTIFY.read_text()) < INOTIFY_WANTED:
+        try:
+            INOTIFY.write_text(str(INOTIFY_WANTED))
+        except OSError as error:
+            raise LabError(f"cannot raise fs.inotify.max_user_instances to {INOTIFY_WANTED}: {error}") from None
 
 
 def start(lab: str, host: Host) -> None:
@@ -32,7 +44,9 @@ def wait(lab: str, host: str) -> str:
     """Until systemd has started what it starts."""
     deadline = time.monotonic() + BOOT_LIMIT
     while True:
-        said = podman("exec", f"{lab}-{host}", "systemctl", "is-system-running", "--wait", check=False).stdout.strip()
+        said = podman(
+            "exec", f"{lab}-{host}", "timeout", "30", "systemctl", "is-system-running", "--wait", check=False
+        ).stdout.strip()
         if said in ("running", "degraded"):
             return said
         if time.monotonic() > deadline:

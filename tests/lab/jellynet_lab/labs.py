@@ -44,6 +44,7 @@ def up(path: Path, lab: str, fresh: bool = False) -> Path:
     if containers(lab) or network_names(lab):
         raise LabError(f"the lab {lab!r} is up already: `lab down {lab}` first")
     images.ensure(sorted({host.image for host in topology.hosts.values()}))
+    hosts.raise_limits()
     try:
         with step(f"{lab}: booting {', '.join(topology.hosts)}"):
             networks.create(lab, topology)
