@@ -22,11 +22,14 @@ GRADE_KEYS = (
     "grade",
     "grade_ignoring_trust",
     "rating",
+    "not_checked",
     "scores",
     "caps",
     "warnings",
     "protocols",
     "suites",
+    "preference",
+    "choices",
     "groups",
     "certificates",
     "hsts",
@@ -115,4 +118,5 @@ def page(said: Mapping[str, Any], template: str) -> str:
     areas: dict[tuple[str, str], list[Mapping[str, str]]] = {}
     for check in said["checks"]:
         areas.setdefault((check["area"], check["site"]), []).append(check)
-    return environment.from_string(template).render(report=said, areas=areas)
+    graded = [site for site in said["sites"] if "grade" in site["grade"]]
+    return environment.from_string(template).render(report=said, areas=areas, graded=graded)

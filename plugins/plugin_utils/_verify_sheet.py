@@ -91,7 +91,9 @@ def as_dict(text: Any) -> dict[str, Any]:
 
 def is_server(result: Seen) -> bool:
     """Whether an HTTP result is a real Jellyfin's answer to /System/Info/Public."""
-    return result.get("status") == 200 and as_dict(result.get("body")).get("ProductName") == "Jellyfin Server"
+    if result.get("error") or result.get("status") != 200:
+        return False
+    return as_dict(result.get("body")).get("ProductName") == "Jellyfin Server"
 
 
 def said(result: Seen) -> str:
