@@ -1,0 +1,310 @@
+"""An edge on a real host, with mirrors as its servers and a client on each side: what the tests of the proxies stand on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "lab"))
+
+from jellynet_lab import labs  # noqa: E402
+from jellynet_lab.run import PODMAN, podman  # noqa: E402
+
+PROXIES = ("nginx", "apache", "haproxy", "caddy", "traefik")
+UNITS = {
+    "nginx": "nginx",
+    "apache": "apache2",
+    "haproxy": "haproxy",
+    "caddy": "caddy",
+    "traefik": "jellynet-traefik",
+}
+MEDIA, PATH, NEW, DOWN = (f"{name}.example.org" for name in ("media", "path", "new", "down"))
+OTHER = "other.example.org"  # leads to the edge and is none of its sites
+PORTS = {MEDIA: 8196, PATH: 8197, NEW: 8198, DOWN: 8199}
+CERTIFICATES = "/root/certificates"
+CA = "/usr/local/share/ca-certificates/lab.crt"
+
+
+@dataclass
+class Answer:
+    """What a client got."""
+
+    code: int  # curl's own
+    words: str
+    status: int = 0
+    version: str = ""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: str = ""
+    seconds: float = 0.0
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+    def one(self, name: str) -> str | None:
+        values = self.all(name)
+        return values[0] if len(values) == 1 else None
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """The request as the server behind the proxy saw it."""
+        assert self.status == 200, f"{self.status} {self.words} {self.body[:300]}"
+        return json.loads(self.body)
+
+    def sent(self, name: str) -> list[str]:
+        return [value for key, value in self.seen["headers"] if key.lower() == name.lower()]
+
+    @property
+    def reached(self) -> bool:
+        """Whether the server behind was asked at all."""
+        return '"mirror":' in self.body or "server's own" in self.body
+
+
+class Host:
+    """A host of the lab."""
+
+    def __init__(self, lab: str, name: str) -> None:
+        self.name = f"{lab}-{name}"
+
+    def run(self, *argv: str, data: str | bytes = "", check: bool = False, seconds: float = 120) -> str:
+        said = self.process(*argv, data=data, seconds=seconds)
+        if check and said.returncode:
+            raise AssertionError(f"{' '.join(argv)[:200]}: {said.stdout[-2000:]}{said.stderr[-2000:]}")
+        return said.stdout
+
+    def process(
+        self, *argv: str, data: str | bytes = "", seconds: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        given = data.encode() if isinstance(data, str) else data
+        done = subprocess.run(
+            [PODMAN, "exec", "--interactive", self.name, *argv], input=given, capture_output=True, timeout=seconds
+        )
+        return subprocess.CompletedProcess(
+            argv, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        )
+
+    def shell(self, script: str, check: bool = True, seconds: float = 120) -> str:
+        return self.run("sh", "-c", script, check=check, seconds=seconds)
+
+    def put(self, path: str, content: str) -> None:
+        self.run("sh", "-c", f"mkdir -p $(dirname {path}) && cat > {path}", data=content, check=True)
+
+
+class Client(Host):
+    """A host that asks."""
+
+    def __init__(self, lab: str, name: str, address: str) -> None:
+        super().__init__(lab, name)
+        self.address = address
+
+    def ask(self, url: str, *arguments: str, seconds: float = 12) -> Answer:
+        begin = time.monotonic()
+        done = self.process(
+            "curl", "-sS", "-i", "-m", str(seconds), "--cacert", CA, "--path-as-is", "-o", "-",
+            "-w", "\n%{http_version} %{time_total} %{time_starttransfer}", *arguments, url, seconds=seconds + 20,
+        )  # fmt: skip
+        return self._answer(done, time.monotonic() - begin)
+
+    @staticmethod
+    def _answer(done: subprocess.CompletedProcess[str], seconds: float) -> Answer:
+        answer = Answer(done.returncode, done.stderr.strip(), seconds=seconds)
+        text, _, figures = done.stdout.rpartition("\n")
+        answer.version = figures.split(" ")[0]
+        if len(figures.split(" ")) == 3 and figures[:1].isdigit():
+            answer.seconds = float(figures.split(" ")[1])
+        text = text.replace("\r\n", "\n")
+        while text.startswith("HTTP/"):
+            head, _, text = text.partition("\n\n")
+            lines = head.split("\n")
+            answer.status = int(lines[0].split()[1])
+            answer.headers = [(key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in lines[1:])]
+            if answer.status >= 200 or not text.startswith("HTTP/"):
+                break
+        answer.body = text
+        return answer
+
+    def tool(self, *argv: str, data: str | bytes = "", seconds: float = 60) -> dict[str, Any]:
+        """The clients that curl is no good at."""
+        done = self.process("python3", "/root/client.py", *argv, data=data, seconds=seconds)
+        if done.returncode:
+            return {"failed": done.stderr.strip().splitlines()[-1] if done.stderr else "?"}
+        return json.loads(done.stdout)
+
+
+class Edge(Host):
+    """The edge and what belongs to it."""
+
+    def __init__(self, lab: str) -> None:
+        super().__init__(lab, "edge")
+        topology = labs.known(lab)
+        self.lab = lab
+        self.wan_address = topology.hosts["edge"].addresses["wan"]
+        self.lan_address = topology.hosts["edge"].addresses["lan"]
+        self.lan_networks = [topology.networks["lan"].subnet, *filter(None, [topology.networks["lan"].subnet6])]
+        self.lan = Client(lab, "client", topology.hosts["client"].addresses["lan"])
+        self.wan = Client(lab, "outside", topology.hosts["outside"].addresses["wan"])
+        self.wan_network = topology.networks["wan"].subnet
+        self.proxy = ""
+        self.vars: dict[str, Any] = {}
+        self.failures = ""
+
+    # Before the first deployment.
+    def prepare(self) -> None:
+        self.certificates()
+        self.put("/root/mirror.py", (HERE / "reverse_proxy_mirror.py").read_text())
+        for client in (self.lan, self.wan):
+            client.put("/root/client.py", (HERE / "reverse_proxy_client.py").read_text())
+        for domain in PORTS:
+            self.server(domain, "start")
+        self.shell("mkdir -p /srv/acme/.well-known/acme-challenge && echo proof-of-control > /srv/acme/.well-known/acme-challenge/token")
+        self.shell(
+            "systemctl is-active -q acme-double || systemd-run -q --unit acme-double "
+            "python3 -m http.server 888 --bind 127.0.0.1 --directory /srv/acme"
+        )
+
+    def server(self, domain: str, verb: str) -> None:
+        port = PORTS[domain]
+        if verb == "start":
+            wizard = "--wizard" if domain == NEW else ""
+            self.shell(
+                f"systemctl is-active -q mirror-{port} || systemd-run -q --collect --unit mirror-{port} "
+                f"python3 /root/mirror.py {port} {wizard}; "
+                f"for turn in 1 2 3 4 5 6 7 8 9; do python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}))' "
+                "2>/dev/null && exit 0; sleep 0.2; done; exit 1"
+            )
+        else:
+            self.shell(f"systemctl stop mirror-{port}")
+
+    def certificates(self, serial: int = 1) -> None:
+        """Pairs of both kinds for each site from a CA that the edge and the clients trust."""
+        script = f"""
+set -e; mkdir -p {CERTIFICATES}; cd {CERTIFICATES}; umask 077
+[ -e ca.key ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -keyout ca.key -out ca.pem \
+  -subj '/CN=Lab CA' -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign 2>/dev/null
+for domain in {" ".join(PORTS)}; do for kind in ecdsa rsa; do
+  [ $kind = rsa ] && new='-newkey rsa:2048' || new='-newkey ec -pkeyopt ec_paramgen_curve:P-256'
+  openssl req $new -nodes -keyout $domain-$kind.key -out request -subj / 2>/dev/null
+  openssl x509 -req -in request -CA ca.pem -CAkey ca.key -set_serial $(date +%s%N) -days 80 -out leaf \
+    -extfile - 2>/dev/null <<END
+subjectAltName=DNS:$domain
+extendedKeyUsage=serverAuth
+END
+  cat leaf ca.pem > $domain-$kind.pem
+done; done
+cp ca.pem {CA}; chmod 644 {CA}; update-ca-certificates >/dev/null 2>&1
+"""
+        self.shell(script)
+        authority = self.run("cat", f"{CERTIFICATES}/ca.pem")
+        for client in (self.lan, self.wan):
+            client.put(CA, authority)
+
+    # The deployment.
+    def values(self, proxy: str, **more: Any) -> dict[str, Any]:
+        sites = [
+            {
+                "domain": domain,
+                "path": "/jellyfin" if domain == PATH else "",
+                "server_address": "127.0.0.1",
+                "server_port": port,
+                "certificate": "files",
+                "certificate_fullchain": f"{CERTIFICATES}/{domain}-ecdsa.pem",
+                "certificate_privkey": f"{CERTIFICATES}/{domain}-ecdsa.key",
+                "certificate_key_types": ["ecdsa", "rsa"] if domain == MEDIA else ["ecdsa"],
+            }
+            for domain, port in PORTS.items()
+        ]
+        rsa = {MEDIA: {"fullchain": f"{CERTIFICATES}/{MEDIA}-rsa.pem", "privkey": f"{CERTIFICATES}/{MEDIA}-rsa.key"}}
+        values = {
+            "jellyfin_proxy": proxy,
+            "jellyfin_sites": sites,
+            "jellyfin_lan": self.lan_networks,
+            "jellyfin_firewall": "none",
+            "certificate_files_rsa": rsa,
+        }
+        if proxy == "traefik":
+            values |= traefik_archive()
+        return values | more
+
+    def play(self, proxy: str, *arguments: str, **more: Any) -> tuple[int, str]:
+        """Run the roles; ansible's exit code and what it said."""
+        self.proxy, self.vars = proxy, more
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(self.values(proxy, **more), file)
+            file.flush()
+            settings = {
+                "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache" / "collections"),
+                "ANSIBLE_INJECT_FACT_VARS": "false",
+                "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+                "ANSIBLE_NOCOLOR": "1",
+            }
+            done = subprocess.run(
+                [
+                    str(Path(sys.executable).parent / "ansible-playbook"),
+                    *("-i", str(labs.room(self.lab) / "inventory.yml"), "-e", f"@{file.name}"),
+                    *arguments,
+                    str(HERE / "reverse_proxy.yml"),
+                ],
+                capture_output=True,
+                text=True,
+                env={**os.environ, **settings},
+                timeout=600,
+            )
+        return done.returncode, done.stdout + done.stderr
+
+    def deploy(self, proxy: str, *arguments: str, **more: Any) -> str:
+        code, said = self.play(proxy, *arguments, **more)
+        assert code == 0, said[-6000:]
+        return said
+
+    @property
+    def unit(self) -> str:
+        return UNITS[self.proxy]
+
+    def serving(self) -> str:
+        """The generation that answers on 443, asked on the edge itself."""
+        said = self.run(
+            *("curl", "-sk", "-i", "--resolve", f"{MEDIA}:443:127.0.0.1"),
+            f"https://{MEDIA}/.well-known/jellynet-generation",
+        )
+        found = re.search(r"\b[0-9a-f]{16}\b", said)
+        return found.group() if found else said[:200]
+
+    def logs(self) -> str:
+        """All that was logged since the host booted: files and the journal."""
+        return self.shell(
+            "cat /var/log/nginx/* /var/log/apache2/* /var/log/haproxy* /var/log/caddy/* 2>/dev/null; journalctl -b --no-pager -o cat",
+            check=False,
+        )
+
+
+def changed(said: str) -> int:
+    return sum(int(count) for count in re.findall(r"\bchanged=(\d+)", said))
+
+
+def traefik_archive() -> dict[str, Any]:
+    return {}
+
+
+def up(name: str) -> Edge:
+    """The lab, booted if it is not up."""
+    if not labs.containers(name):
+        labs.up(HERE / "reverse_proxy.toml", name)
+    edge = Edge(name)
+    edge.prepare()
+    return edge
+
+
+def down(name: str) -> None:
+    labs.down(name)
+
+
+__all__ = ["podman"]
