@@ -9,7 +9,7 @@ Pure: files are read by the caller, commands run by the caller.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -66,8 +66,9 @@ def reasons(
     pair: Pair | None,
     now: datetime,
     renew_days: int = 0,
+    accounts: Collection[str] = (),
 ) -> list[str]:
-    """Why this certificate has to be asked for now; empty when the lineage is right."""
+    """Why this certificate has to be asked for now; empty when the lineage is right. ``accounts`` are the ids that certbot has."""
     if not renewal or pair is None:
         return ["there is none yet" if not renewal else "its files cannot be used"]
     found = []
@@ -80,8 +81,10 @@ def reasons(
         "http01_port": "" if account.port == 80 else str(account.port),
     }
     differing = [name for name, value in expected.items() if renewal.get(name, "") != value]
+    if renewal.get("account") not in accounts:
+        differing.append("account")
     if differing:
-        found.append(f"its renewal would fail, for its {', '.join(differing)} is another")
+        found.append(f"its renewal would fail: wrong {', '.join(differing)}")
     leaf = pair.leaf
     if sorted(leaf.names) != [wanted.domain]:
         found.append(f"it names {', '.join(leaf.names) or 'nothing'}")
@@ -164,6 +167,11 @@ _RETRY_AFTER = re.compile(r"^Retry-After: *(.+?)\s*$", re.MULTILINE | re.I)
 def explain(output: str, log: str = "") -> list[str]:
     """What certbot's output says went wrong. ``log`` is its debug log of the same run, for what it does not print."""
     found = []
+    if "accountDoesNotExist" in output + log:
+        # certbot 2.1 stumbles over this answer and prints no more than the name of an exception
+        return [
+            "the CA does not know this host's account any more. Move its folder in /etc/letsencrypt/accounts away and run again"
+        ]
     if _LIMIT.search(output):
         until = _UNTIL.search(output)
         header = _RETRY_AFTER.findall(log)

@@ -206,10 +206,13 @@ def names_of(lineage: str) -> list[str]:
 def requests_for(wanted: list[Wanted], account: Account, renew_days: int, force: bool) -> list[Request]:
     """What has to be asked for now."""
     known = renewals()
+    accounts = {path.parent.name for path in (LETSENCRYPT / "accounts").rglob("regr.json")}
     now = _x509.utcnow()
     found = []
     for item in wanted:
-        why = _certbot.reasons(item, account, known.get(item.lineage, {}), lineage_pair(item), now, renew_days)
+        why = _certbot.reasons(
+            item, account, known.get(item.lineage, {}), lineage_pair(item), now, renew_days, accounts
+        )
         if force and not why:
             why = ["it was asked for by force_renewal"]
         if why:
@@ -247,12 +250,19 @@ def certbot(argv: Sequence[str], environment: dict[str, str]) -> tuple[int, str]
     return code, output
 
 
-def debug_log(begin: float) -> str:
-    """certbot's debug log of a run that began then: it has the headers that certbot does not print."""
+def log_size() -> int:
+    """Where certbot's debug log ends now; Debian's certbot appends to it."""
     try:
-        if LOG.stat().st_mtime < begin:
-            return ""
+        return LOG.stat().st_size
+    except OSError:
+        return 0
+
+
+def debug_log(begin: int) -> str:
+    """What certbot added to its debug log since: it has the headers that certbot does not print."""
+    try:
         with open(LOG, "rb") as handle:
+            handle.seek(begin if LOG.stat().st_size >= begin else 0)
             return handle.read(4 << 20).decode("utf-8", "replace")
     except OSError:
         return ""
@@ -273,12 +283,12 @@ def obtain(module: AnsibleModule, requests: list[Request], account: Account) -> 
     for request in requests:
         if request.wanted.domain in unanswered:
             continue
-        begin = time.time()
+        begin = log_size()
         code, output = certbot(_certbot.command(request.wanted, account, binary), account.environment)
         if code == 0:
             issued.append(request.wanted.lineage)
             continue
-        words = _certbot.explain(output, debug_log(begin - 2)) + _acme_checks.name_findings(request.wanted.domain)
+        words = _certbot.explain(output, debug_log(begin)) + _acme_checks.name_findings(request.wanted.domain)
         problems.append(
             f"{account.directory} issued no {request.wanted.key_type} certificate for {request.wanted.domain}: {'. '.join(words)}"
         )
