@@ -14,3 +14,6 @@ if ROOT.parts[-3:] != ("ansible_collections", "jellynet", "jellyfin"):
     if not link.is_symlink():
         link.symlink_to(ROOT)
     sys.path.insert(0, str(COLLECTIONS))
+
+# The bundled service is a package of its own.
+sys.path.insert(0, str(ROOT / "roles" / "port_binding" / "files"))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from .addresses import Networks
 from .config import Published, Upstream
 
-_QUESTION = b"who is jellyfinserver?"
+QUESTION = b"who is jellyfinserver?"
 REPLY_LIMIT = 1024  # two of the clients read no more
 
 _SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", "\\": "\\\\"}
@@ -23,7 +23,7 @@ _ESCAPED = frozenset("\"&'+<>`")
 
 def is_question(datagram: bytes) -> bool:
     """Jellyfin looks for the phrase anywhere in the text, in any letter case."""
-    return _QUESTION in datagram.lower()
+    return QUESTION in datagram.lower()
 
 
 def json_string(text: str) -> str:
@@ -84,7 +84,12 @@ def parse_identity(body: bytes) -> Identity:
         raise ValueError("its ServerName is missing")
     version = fields.get("version")
     wizard = fields.get("startupwizardcompleted")
-    return Identity(server_id, name, version if isinstance(version, str) else "", wizard is not False)
+    return Identity(server_id, _whole(name), _whole(version) if isinstance(version, str) else "", wizard is not False)
+
+
+def _whole(text: str) -> str:
+    """Without halves of surrogate pairs, which JSON can carry and nothing else can."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def is_internal(source: ipaddress.IPv4Address, on_link: bool) -> bool:

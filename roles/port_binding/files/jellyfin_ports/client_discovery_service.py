@@ -6,18 +6,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import socket
 import time
 from collections import Counter, OrderedDict
-from typing import Any, NamedTuple
+from typing import Any
 
 from .addresses import Networks
-from .client_discovery import REPLY_LIMIT, choose_address, describe_rules, is_question, render_reply
+from .client_discovery import QUESTION, REPLY_LIMIT, choose_address, describe_rules, is_question, render_reply
 from .config import CLIENT_DISCOVERY_PORT, Config
 from .datagrams import FloodGuard, arrival_index, leave_by, prepare
-from .interfaces import Interface, admit
-from .limits import RateLimiter
+from .interfaces import Interface, admit, route_source
+from .limits import Bucket, RateLimiter
 from .upstreams import Watcher
 
 log = logging.getLogger(__name__)
@@ -25,15 +26,34 @@ log = logging.getLogger(__name__)
 _BATCH = 64
 _DATAGRAM_LIMIT = 2048
 _REMEMBERED = 4096
+_VALID_SECONDS = 60.0
+_ASKED_LIMIT = 64
+_ODD_PORTS = (0, CLIENT_DISCOVERY_PORT)
 _REFUSED = ("not_lan", "wrong_interface", "unknown_interface")
 
 
-class Verdict(NamedTuple):
-    reason: str
-    replies: tuple[bytes, ...] = ()
-    ancillary: Any = ()
-    own: bool = False
-    addresses: tuple[str, ...] = ()
+class Verdict:
+    """What one requester on one interface gets, and what it got so far."""
+
+    __slots__ = ("addresses", "ancillary", "bucket", "count", "last", "own", "reason", "replies")
+
+    def __init__(
+        self,
+        reason: str,
+        replies: tuple[bytes, ...] = (),
+        ancillary: Any = None,
+        own: bool = False,
+        addresses: tuple[str, ...] = (),
+        bucket: Bucket | None = None,
+    ) -> None:
+        self.reason = reason
+        self.replies = replies
+        self.ancillary = ancillary  # None: the kernel takes the right way by itself
+        self.own = own
+        self.addresses = addresses
+        self.bucket = bucket
+        self.count = 0
+        self.last = 0.0
 
 
 class ClientDiscovery:
@@ -46,7 +66,8 @@ class ClientDiscovery:
         self._interfaces: dict[int, Interface] = {}
         self._verdicts: dict[tuple[str, bytes], Verdict] = {}
         self.counters: Counter[str] = Counter()
-        self.answered: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._asked: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._forgotten = 0.0
         self._guard = FloodGuard(sock, config.lan)
         self.configure(config)
 
@@ -67,76 +88,84 @@ class ClientDiscovery:
         self.forget()
 
     def forget(self) -> None:
+        self._collect()
         self._verdicts.clear()
+        self._forgotten = time.monotonic()
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def tick(self) -> None:
         self._guard.tick(sum(self.counters[reason] for reason in _REFUSED))
+        if time.monotonic() - self._forgotten > _VALID_SECONDS:
+            self.forget()  # a route may have changed
 
     def readable(self) -> None:
-        receive, send, verdicts, refuses = (
-            self._socket.recvmsg,
-            self._socket.sendmsg,
-            self._verdicts,
-            self._limiter.refuses,
-        )
-        counters = self.counters
+        # Every call here is paid for by each datagram: the verdict holds all that does not change in between.
+        receive, send, verdicts = self._socket.recvmsg, self._socket.sendto, self._verdicts
+        total = self._limiter.total
         now = time.monotonic()
+        answered = 0
         for _ in range(_BATCH):
             try:
                 data, ancillary, _flags, peer = receive(_DATAGRAM_LIMIT, 64)
             except (BlockingIOError, InterruptedError):
-                return
+                break
             except OSError as error:
-                counters["receive_error"] += 1
+                self.counters["receive_error"] += 1
                 log.debug("receive: %s", error)
-                return
-            source, port = peer
-            key = (source, ancillary[0][2] if ancillary else b"")
-            verdict = verdicts.get(key)
-            if verdict is None:
-                verdict = self._judge(source, ancillary)
-                if len(verdicts) >= _REMEMBERED:
-                    verdicts.clear()
-                verdicts[key] = verdict
-            if verdict.reason:
-                counters[verdict.reason] += 1
-            elif port == 0:
-                counters["port_zero"] += 1
-            elif verdict.own and port == CLIENT_DISCOVERY_PORT:
-                counters["own"] += 1
-            elif not is_question(data):
-                counters["not_a_question"] += 1
-            elif not verdict.replies:
-                counters["no_server"] += 1
-            else:
-                limited = refuses(source, now)
-                if limited:
-                    counters["limited_" + limited] += 1
+                break
+            try:
+                verdict = verdicts[peer[0], ancillary[0][2]]
+            except (KeyError, IndexError):
+                verdict = self._judge(peer[0], ancillary)
+            if verdict.reason or not verdict.replies or QUESTION not in data.lower() or peer[1] in _ODD_PORTS:
+                problem = self._why_not(verdict, data, peer[1])
+                if problem:
+                    self.counters[problem] += 1
                     continue
+            if not verdict.bucket.take(now):  # type: ignore[union-attr]
+                self.counters["limited_source"] += 1
+                continue
+            if not total.take(now):
+                self.counters["limited_total"] += 1
+                continue
+            try:
                 for reply in verdict.replies:
-                    try:
-                        send((reply,), verdict.ancillary, 0, peer)
-                        counters["answered"] += 1
-                    except OSError as error:
-                        counters["send_error"] += 1
-                        log.debug("cannot answer %s: %s", source, error)
-                self._note(source, verdict)
+                    if verdict.ancillary is None:
+                        send(reply, peer)
+                    else:
+                        self._socket.sendmsg((reply,), verdict.ancillary, 0, peer)
+                    answered += 1
+                verdict.count += 1
+                verdict.last = now
+            except OSError as error:
+                self.counters["send_error"] += 1
+                log.debug("cannot answer %s: %s", peer[0], error)
+        if answered:
+            self.counters["answered"] += answered
 
-    def _note(self, source: str, verdict: Verdict) -> None:
-        entry = self.answered.get(source)
-        if entry is None:
-            if len(self.answered) >= 64:
-                self.answered.popitem(last=False)
-            entry = self.answered[source] = {"count": 0}
-        entry["count"] += 1
-        entry["last"] = time.time()
-        entry["addresses"] = verdict.addresses
+    @staticmethod
+    def _why_not(verdict: Verdict, data: bytes, port: int) -> str:
+        if verdict.reason:
+            return verdict.reason
+        if port == 0:
+            return "port_zero"
+        if verdict.own and port == CLIENT_DISCOVERY_PORT:
+            return "own"
+        if not is_question(data):
+            return "not_a_question"
+        return "" if verdict.replies else "no_server"
 
     def _judge(self, source: str, ancillary: list[tuple[int, int, bytes]]) -> Verdict:
-        index = arrival_index(ancillary)
+        verdict = self._new_verdict(source, arrival_index(ancillary))
+        if len(self._verdicts) >= _REMEMBERED:
+            self.forget()
+        if ancillary:
+            self._verdicts[source, ancillary[0][2]] = verdict
+        return verdict
+
+    def _new_verdict(self, source: str, index: int) -> Verdict:
         admission = admit(source, index, self._interfaces, self._config.lan)
         if admission.reason:
             return Verdict(admission.reason)
@@ -154,10 +183,30 @@ class ClientDiscovery:
                 replies.append(reply)
                 addresses.append(address)
         leave = leave_by(index if admission.on_link and not own else 0, admission.local)
-        return Verdict("", tuple(replies), leave, own, tuple(addresses))
+        links = sum(1 for i in self._interfaces.values() if i.on_link(ipaddress.IPv4Address(source)))
+        plain = links <= 1 and route_source(source) == admission.local
+        bucket = self._limiter.bucket(source, time.monotonic())
+        return Verdict("", tuple(replies), None if plain else leave, own, tuple(addresses), bucket)
+
+    def _collect(self) -> None:
+        """Keep what the verdicts counted, before they are forgotten."""
+        for (source, _), verdict in self._verdicts.items():
+            if not verdict.count:
+                continue
+            entry = self._asked.pop(source, None) or {"count": 0, "last": 0.0, "addresses": ()}
+            self._asked[source] = {
+                "count": entry["count"] + verdict.count,
+                "last": max(entry["last"], verdict.last),
+                "addresses": verdict.addresses,
+            }
+            verdict.count = 0
+            if len(self._asked) > _ASKED_LIMIT:
+                self._asked.popitem(last=False)
 
     def status(self) -> dict[str, Any]:
         lan: Networks = self._config.lan
+        self._collect()
+        offset = time.time() - time.monotonic()
         return {
             "counters": dict(self.counters),
             "dropped_in_kernel": self._guard.dropped,
@@ -168,6 +217,7 @@ class ClientDiscovery:
                 if s.ready
             },
             "answered": [
-                {"source": source, **{**entry, "last": round(entry["last"])}} for source, entry in self.answered.items()
+                {"source": source, **{**entry, "last": round(entry["last"] + offset)}}
+                for source, entry in self._asked.items()
             ],
         }

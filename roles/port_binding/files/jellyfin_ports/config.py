@@ -185,6 +185,8 @@ class _Reader:
         good: list[str] = []
         for index, text in enumerate(self.items(value, path)):
             try:
+                if not isinstance(text, str):
+                    raise ValueError(f"{json.dumps(text)} is no string")
                 ipaddress.ip_network(text)
                 good.append(text)
             except (ValueError, TypeError) as error:
@@ -351,7 +353,7 @@ def _hdhomerun(reader: _Reader, listeners: dict[str, Any]) -> HdHomeRun:
         good: list[str] = []
         for index, text in enumerate(reader.items(fields.get(key, []), (*here, key))):
             try:
-                good.append(str(ipaddress.IPv4Address(text)))
+                good.append(str(ipaddress.IPv4Address(str(text))))
             except ValueError:
                 reader.problem((*here, key, index), f"{text!r} is no IPv4 address")
         lists[key] = tuple(good)

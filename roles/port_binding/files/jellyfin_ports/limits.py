@@ -21,14 +21,12 @@ class Bucket:
         self.last = now
 
     def take(self, now: float) -> bool:
-        tokens = self.tokens + (now - self.last) * self.rate
-        if tokens > self.burst:
-            tokens = self.burst
-        self.last = now
-        if tokens < 1.0:
-            self.tokens = tokens
+        if now > self.last:
+            self.tokens = min(self.burst, self.tokens + (now - self.last) * self.rate)
+            self.last = now
+        if self.tokens < 1.0:
             return False
-        self.tokens = tokens - 1.0
+        self.tokens -= 1.0
         return True
 
 
@@ -40,13 +38,12 @@ class RateLimiter:
         self._burst = burst
         self._sources = sources
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
-        self._total = Bucket(total_rate, total_burst, 0.0)
+        self.total = Bucket(total_rate, total_burst, 0.0)
 
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def refuses(self, source: str, now: float) -> str:
-        """Why this one is not answered: `source`, `total`, or '' when it is."""
+    def bucket(self, source: str, now: float) -> Bucket:
         bucket = self._buckets.get(source)
         if bucket is None:
             bucket = self._buckets[source] = Bucket(self._rate, self._burst, now)
@@ -54,8 +51,10 @@ class RateLimiter:
                 self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(source)
-        if not bucket.take(now):
+        return bucket
+
+    def refuses(self, source: str, now: float) -> str:
+        """Why this one is not answered: `source`, `total`, or '' when it is."""
+        if not self.bucket(source, now).take(now):
             return "source"
-        if not self._total.take(now):
-            return "total"
-        return ""
+        return "" if self.total.take(now) else "total"

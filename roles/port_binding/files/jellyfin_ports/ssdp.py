@@ -268,22 +268,27 @@ def own_device(identity: Identity, port: int) -> Device:
     )
 
 
+def _xml_text(text: str) -> str:
+    """Without what XML cannot hold."""
+    return "".join(c for c in text if c >= " " and not "\ud800" <= c <= "\udfff" and c not in "\ufffe\uffff")
+
+
 def own_description(identity: Identity, presentation_url: str, config: int) -> bytes:
     """The description document: shows up as Jellyfin, and opens it."""
     device_uuid = own_uuid(identity)
     _, icon = own_paths(device_uuid)
-    name = "".join(c for c in identity.name if c >= " ") or "Jellyfin"
+    name = _xml_text(identity.name)[:63] or "Jellyfin"
     return f"""<?xml version="1.0" encoding="utf-8"?>
 <root xmlns="urn:schemas-upnp-org:device-1-0" configId="{config}">
 <specVersion><major>2</major><minor>0</minor></specVersion>
 <device>
 <deviceType>{BASIC_TYPE}</deviceType>
-<friendlyName>{escape(name[:63])}</friendlyName>
+<friendlyName>{escape(name)}</friendlyName>
 <manufacturer>Jellyfin</manufacturer>
 <manufacturerURL>https://jellyfin.org</manufacturerURL>
 <modelDescription>Jellyfin media server</modelDescription>
 <modelName>Jellyfin Server</modelName>
-<modelNumber>{escape(identity.version)}</modelNumber>
+<modelNumber>{escape(_xml_text(identity.version))}</modelNumber>
 <modelURL>https://jellyfin.org</modelURL>
 <serialNumber>{escape(identity.id)}</serialNumber>
 <UDN>uuid:{device_uuid}</UDN>

@@ -1,0 +1,726 @@
+# Copyright (c) 2026, The jellynet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The relay itself on loopback, before a server that does what each test scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ports_support import Setting, info_body, read_head, relay_before
+
+Job = Callable[[], Awaitable[None]]
+
+
+def run(job: Awaitable[None]) -> None:
+    asyncio.run(asyncio.wait_for(job, 30))  # type: ignore[arg-type]
+
+
+GET = b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+async def hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers any number of requests with their own heads."""
+    while True:
+        head = await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(head), head))
+
+
+def test_one_connection_many_requests_also_pipelined() -> None:
+    async def job() -> None:
+        async with relay_before(hello) as setting:
+            out = await setting.talk(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n" + GET)
+            assert out.count(b"HTTP/1.1 200 OK") == 3
+            assert out.index(b"GET /1") < out.index(b"GET /2") < out.index(b"GET /x")
+            assert b"X-Forwarded-For: 127.0.0.1\r\n" in out
+
+    run(job())
+
+
+def test_not_lan_is_refused_and_told_why_only_when_near() -> None:
+    async def job() -> None:
+        async with relay_before(hello, lan=["192.168.1.0/24"]) as setting:
+            out = await setting.talk(GET)
+            assert out.startswith(b"HTTP/1.1 403 ") and b"jellyfin_lan" in out and b"GET /x" not in out
+            assert setting.relay.counters["refused_not_lan"] == 1
+            assert not setting.relay.admits("203.0.113.5") and not setting.relay.admits("2001:db8::1")
+
+    run(job())
+
+
+def test_a_trusted_proxys_word_decides() -> None:
+    async def job() -> None:
+        async with relay_before(hello, lan=["192.168.1.0/24"], trusted_proxies=["127.0.0.1/32"]) as setting:
+            inside = await setting.talk(
+                GET[:-2] + b"X-Forwarded-For: 6.6.6.6, 192.168.1.9\r\nX-Forwarded-Proto: https\r\n\r\n"
+            )
+            assert b"X-Forwarded-For: 192.168.1.9\r\n" in inside and b"6.6.6.6" not in inside
+            assert b"X-Forwarded-Proto: https\r\n" in inside
+            outside = await setting.talk(GET[:-2] + b"X-Forwarded-For: 192.168.1.9, 203.0.113.5\r\n\r\n")
+            assert outside.startswith(b"HTTP/1.1 403 ")
+
+    run(job())
+
+
+def test_no_server_is_said_honestly() -> None:
+    async def job() -> None:
+        async with relay_before(hello, upstreams=[]) as setting:
+            for path in (b"/", b"/health", b"/System/Info/Public"):
+                out = await setting.talk(GET.replace(b"/x", path))
+                assert out.startswith(b"HTTP/1.1 503 ") and b"stand-in" in out
+                assert b"Healthy" not in out and b'Jellyfin Server"' not in out
+
+    run(job())
+
+
+def test_a_server_that_is_down_is_said_at_once_and_taken_up_again() -> None:
+    async def job() -> None:
+        async with relay_before(hello) as setting:
+            port = setting.origin.sockets[0].getsockname()[1]
+            setting.origin.close()
+            await asyncio.sleep(0.05)
+            out = await setting.talk(GET)
+            assert out.startswith(b"HTTP/1.1 503 ") and b"Retry-After: 5" in out
+            again = await asyncio.start_server(hello, "127.0.0.1", port)
+            assert (await setting.talk(GET)).startswith(b"HTTP/1.1 200 ")
+            again.close()
+
+    run(job())
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 3_000_000])
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_bodies_arrive_whole(size: int, framing: str, version: str) -> None:
+    body = random.Random(size).randbytes(size)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        if framing == "length":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body)
+        elif framing == "close":
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for start in range(0, size, 70_001):
+                part = body[start : start + 70_001]
+                writer.write(b"%x\r\n%b\r\n" % (len(part), part))
+            writer.write(b"0\r\nTrailer: x\r\n\r\n")
+        await writer.drain()
+
+    async def job() -> None:
+        async with relay_before(serve) as setting:
+            out = await setting.talk(GET.replace(b"HTTP/1.1", f"HTTP/{version}".encode()), wait=10)
+            head, _, rest = out.partition(b"\r\n\r\n")
+            if b"Transfer-Encoding: chunked" in head:
+                assert version == "1.1"
+                rest = unchunk(rest)
+            assert rest == body
+
+    run(job())
+
+
+def unchunk(data: bytes) -> bytes:
+    out = b""
+    while True:
+        size, _, data = data.partition(b"\r\n")
+        length = int(size, 16)
+        if not length:
+            assert data == b"\r\n"
+            return out
+        out, data = out + data[:length], data[length + 2 :]
+
+
+@pytest.mark.parametrize("size", [5, 3_000_000])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_uploads_arrive_whole_behind_expect(size: int, chunked: bool) -> None:
+    body = random.Random(size).randbytes(size)
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await read_head(reader)
+        assert b"Expect: 100-continue" in head
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if b"chunked" in head:
+            out = b""
+            while not out.endswith(b"0\r\n\r\n"):
+                out += await reader.read(65536)
+            seen.append(unchunk(out))
+        else:
+            seen.append(await reader.readexactly(size))
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    async def job() -> None:
+        async with relay_before(serve) as setting:
+            reader, writer = await setting.connect()
+            how = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % size
+            writer.write(b"POST /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + how + b"\r\n\r\n")
+            assert await read_head(reader) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (size, body) if chunked else body)
+            assert (await read_head(reader)).startswith(b"HTTP/1.1 204 ")
+            assert seen == [body]
+            writer.close()
+
+    run(job())
+
+
+def test_head_and_304_have_no_body() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await read_head(reader)
+            status = b"304 Not Modified" if b"/304" in head else b"200 OK"
+            body = b"" if head.startswith(b"HEAD") or b"/304" in head else b"hello"
+            writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 5\r\n\r\n" + body)
+
+    async def job() -> None:
+        async with relay_before(serve) as setting:
+            out = await setting.talk(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\nGET /304 HTTP/1.1\r\nHost: a\r\n\r\n" + GET)
+            assert out.count(b"Content-Length: 5") == 3 and out.count(b"hello") == 1 and out.endswith(b"hello")
+
+    run(job())
+
+
+def test_websocket_bytes_pass_unmodified_both_ways() -> None:
+    sent, back = random.Random(1).randbytes(300_000), random.Random(2).randbytes(300_000)
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await read_head(reader)
+        assert (
+            b"Upgrade: websocket" in head and b"Connection: Upgrade" in head and b"Sec-WebSocket-Protocol: any" in head
+        )
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: k\r\n\r\nfirst"
+        )
+        seen.append(await reader.readexactly(len(sent)))
+        writer.write(back)
+        await writer.drain()
+
+    async def job() -> None:
+        async with relay_before(serve) as setting:
+            reader, writer = await setting.connect()
+            writer.write(
+                b"GET /socket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: any\r\n\r\n"
+            )
+            head = await read_head(reader)
+            assert head.startswith(b"HTTP/1.1 101 ") and b"Sec-WebSocket-Accept: k" in head
+            assert await reader.readexactly(5) == b"first"
+            writer.write(sent)
+            assert await reader.readexactly(len(back)) == back
+            assert await reader.read() == b""  # the server's end is seen
+            assert seen == [sent]
+            writer.close()
+
+    run(job())
+
+
+def test_a_refused_websocket_is_an_ordinary_answer() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+
+    async def job() -> None:
+        async with relay_before(serve) as setting:
+            out = await setting.talk(GET[:-4].replace(b"close", b"Upgrade, close") + b"\r\nUpgrade: websocket\r\n\r\n")
+            assert out.startswith(b"HTTP/1.1 403 ") and out.endswith(b"no")
+
+    run(job())
+
+
+def test_a_protocol_switch_that_nobody_asked_for_is_refused() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\nsmuggled")
+
+    async def job() -> None:
+        async with relay_before(serve) as setting:
+            out = await setting.talk(GET)
+            assert out.startswith(b"HTTP/1.1 502 ") and b"smuggled" not in out
+
+    run(job())
+
+
+@pytest.mark.parametrize("sized", ["length", "chunked", "close"])
+@pytest.mark.parametrize("amount", [10, 2_000_000])
+def test_an_answer_that_breaks_off_is_visible(sized: str, amount: int) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        if sized == "length":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n" + b"x" * amount)
+        elif sized == "chunked":
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % amount + b"x" * amount + b"\r\n"
+            )
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * amount)
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        if sized == "close":  # only a reset tells such an end from the right one
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            writer.transport.abort()
+
+    async def job() -> None:
+        async with relay_before(serve) as setting:
+            out = await setting.talk(GET)
+            if sized == "length":
+                assert len(out.partition(b"\r\n\r\n")[2]) == amount < 9_000_000
+            else:
+                assert not out.endswith(b"0\r\n\r\n")
+            assert setting.relay.counters["truncated"] == 1
+
+    run(job())
+
+
+def test_no_answer_and_nonsense_are_502() -> None:
+    answers = [
+        b"",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+        b"x" * 70_000,
+    ]
+
+    async def job() -> None:
+        for answer in answers:
+
+            async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes = answer) -> None:
+                await read_head(reader)
+                writer.write(answer)
+
+            async with relay_before(serve) as setting:
+                assert (await setting.talk(GET)).startswith(b"HTTP/1.1 502 "), answer[:20]
+
+    run(job())
+
+
+def test_a_stale_connection_is_not_the_clients_problem() -> None:
+    """The server closes an idle connection just as we use it again."""
+    served: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        served.append(1)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await read_head(reader)  # the second request on this connection gets no answer
+
+    async def job() -> None:
+        async with relay_before(serve) as setting:
+            for _ in range(4):
+                assert (await setting.talk(GET)).endswith(b"ok")
+            assert len(served) == 4
+
+    run(job())
+
+
+def test_a_post_is_never_sent_twice() -> None:
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await read_head(reader))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        heads.append(await read_head(reader))
+
+    async def job() -> None:
+        async with relay_before(serve) as setting:
+            assert (await setting.talk(GET)).endswith(b"ok")
+            out = await setting.talk(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            assert out.startswith(b"HTTP/1.1 502 ")
+            assert sum(h.startswith(b"POST") for h in heads) == 1
+
+    run(job())
+
+
+@pytest.mark.parametrize("amount", [0, 5_000_000_000])
+def test_a_client_that_leaves_stops_the_server(amount: int) -> None:
+    """Before the first byte of the answer, and in the midst of a stream."""
+    ended = asyncio.Event
+
+    async def job() -> None:
+        gone = ended()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_head(reader)
+            try:
+                if amount:
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % amount)
+                    while True:
+                        writer.write(b"x" * 65536)
+                        await writer.drain()
+                else:
+                    assert await reader.read(1) == b""
+            finally:
+                gone.set()
+
+        async with relay_before(serve) as setting:
+            reader, writer = await setting.connect()
+            writer.write(GET)
+            await (reader.readexactly(3_000_000) if amount else asyncio.sleep(0.2))
+            writer.transport.abort() if amount else writer.close()
+            await asyncio.wait_for(gone.wait(), 8)
+
+    run(job())
+
+
+def test_smuggled_requests_never_reach_the_server() -> None:
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await read_head(reader)
+            heads.append(head)
+            if b"chunked" in head:
+                while await reader.readuntil(b"\r\n") != b"0\r\n":
+                    pass
+                await reader.readexactly(2)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    inner = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+    attempts = [
+        b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner,
+        b"POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\nContent-Length: 3\r\n\r\nabc" + inner,
+        b"POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n" + inner,
+        b"POST /4 HTTP/1.1\r\nHost: a\r\nX: y\n Content-Length: 0\r\n\r\n" + inner,
+        b"POST /5 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: %d\r\n\r\n" % len(inner) + inner,
+        b"GET /6 HTTP/1.1\nHost: a\n\n" + inner,
+        b"GET /7 HTTP/1.1\r\nHost: a\r\nFoo : bar\r\n\r\n" + inner,
+        b"POST /8 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5 \nhello\r\n0\r\n\r\n" + inner,
+        # A right chunked body: what stands behind it is not looked at, and the connection ends.
+        b"POST /9 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " + inner + b"\r\n\r\n" + inner,
+    ]  # fmt: skip
+
+    async def job() -> None:
+        async with relay_before(serve) as setting:
+            for attempt in attempts:
+                await setting.talk(attempt)
+            assert not any(b"smuggled" in head.split(b"\r\n")[0] for head in heads), heads
+
+    run(job())
+
+
+SLOW = {
+    "a connection that says nothing": (b"", "head_seconds"),
+    "a head that never ends": (b"GET / HTTP/1.1\r\nHost: a\r\n", "head_seconds"),
+    "a body that does not come": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx", "body_seconds"),
+    "idle after a request": (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "idle_seconds"),
+}
+
+
+@pytest.mark.parametrize("what", SLOW)
+def test_slow_clients_are_left(what: str) -> None:
+    data, limit = SLOW[what]
+
+    async def job() -> None:
+        async with relay_before(hello, limits={limit: 0.3}) as setting:
+            reader, writer = await setting.connect()
+            writer.write(data)
+            begun = asyncio.get_running_loop().time()
+            with contextlib.suppress(ConnectionError):
+                await asyncio.wait_for(reader.read(), 5)
+            assert 0.2 < asyncio.get_running_loop().time() - begun < 3
+            writer.close()
+
+    run(job())
+
+
+def test_a_trickled_upload_is_left_although_it_moves() -> None:
+    async def job() -> None:
+        async with relay_before(hello, limits={"body_seconds": 0.5}) as setting:
+            reader, writer = await setting.connect()
+            writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+            answer = asyncio.ensure_future(reader.read())
+            with contextlib.suppress(ConnectionError):
+                for _ in range(40):
+                    writer.write(b"x")
+                    await asyncio.sleep(0.1)
+                    if answer.done():
+                        break
+            assert answer.done()
+            writer.close()
+
+    run(job())
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_server_that_does_not_answer_is_left(silent: bool) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        if not silent:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx")
+        await asyncio.sleep(5)
+
+    async def job() -> None:
+        async with relay_before(serve, limits={"response_seconds": 0.3}) as setting:
+            out = await setting.talk(GET)
+            assert out.startswith(b"HTTP/1.1 504 " if silent else b"HTTP/1.1 200 ")
+
+    run(job())
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+def test_a_client_that_reads_nothing_costs_little_and_is_left(bulk: bool) -> None:
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000000\r\n\r\n")
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+            sent += 65536
+
+    async def job() -> None:
+        async with relay_before(serve, limits={"stall_seconds": 0.5}) as setting:
+            setting.relay.use_bulk = bulk
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+            sock.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(sock, ("127.0.0.1", setting.port))
+            await loop.sock_sendall(sock, GET)
+            await asyncio.sleep(2)
+            assert setting.relay.status()["connections"] == 0
+            assert sent < 32_000_000
+            sock.close()
+
+    run(job())
+
+
+def test_too_many_connections_are_turned_away_and_room_comes_back() -> None:
+    async def job() -> None:
+        async with relay_before(hello, limits={"connections": 5}) as setting:
+            held = [await setting.connect() for _ in range(5)]
+            await asyncio.sleep(0.1)
+            assert await setting.talk(GET) == b""
+            held[0][1].close()
+            await asyncio.sleep(0.1)
+            assert (await setting.talk(GET)).startswith(b"HTTP/1.1 200 ")
+            for _, writer in held:
+                writer.close()
+
+    run(job())
+
+
+def test_several_servers_by_host() -> None:
+    async def job() -> None:
+        async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_head(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother")
+
+        second = await asyncio.start_server(other, "127.0.0.1", 0)
+        first = await asyncio.start_server(hello, "127.0.0.1", 0)
+        ports = [s.sockets[0].getsockname()[1] for s in (first, second)]
+        upstreams = [
+            {"name": "one", "url": f"http://127.0.0.1:{ports[0]}", "domains": ["one.example.org"]},
+            {"name": "two", "url": f"http://127.0.0.1:{ports[1]}", "domains": ["two.example.org"]},
+        ]
+        async with relay_before(hello, upstreams=upstreams) as setting:
+            for host, server in (
+                (b"two.example.org", b"other"),
+                (b"TWO.example.org:8096", b"other"),
+                (b"192.168.1.2:8096", b"GET /x"),
+            ):
+                assert server in await setting.talk(GET.replace(b"Host: a", b"Host: " + host))
+        first.close()
+        second.close()
+
+    run(job())
+
+
+def test_the_description_is_served() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await read_head(reader)
+        body = b"Healthy" if b"/health" in head else info_body()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    async def job() -> None:
+        from jellyfin_ports.client_discovery import parse_identity
+        from jellyfin_ports.relay.descriptions import Descriptions
+        from jellyfin_ports.ssdp import own_paths, own_uuid
+
+        listeners = {"http": {"enabled": True, "port": 8096}, "ssdp": {"enabled": True}}
+        async with relay_before(serve, listeners=listeners) as setting:
+            setting.relay.set_descriptions(Descriptions(setting.relay.loop, setting.relay.config))
+            description, icon = (p.encode() for p in own_paths(own_uuid(parse_identity(info_body()))))
+            out = await setting.talk(GET.replace(b"/x", description))
+            assert out.startswith(b"HTTP/1.1 200 ") and b"<manufacturer>Jellyfin</manufacturer>" in out
+            assert b"\x89PNG" in await setting.talk(GET.replace(b"/x", icon))
+            assert (await setting.talk(GET.replace(b"/x", description + b"x"))).startswith(b"HTTP/1.1 404 ")
+            assert (await setting.talk(GET.replace(b"GET /x", b"POST " + description))).startswith(b"HTTP/1.1 405 ")
+
+    run(job())
+
+
+def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    import subprocess
+
+    chain, key = folder / f"{name}.pem", folder / f"{name}.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+         f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", str(key), "-out", str(chain)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return chain, key
+
+
+def test_https_and_a_new_certificate_without_dropping_anything(tmp_path: Path) -> None:
+    from jellyfin_ports.config import parse
+    from jellyfin_ports.relay.server import Relay
+    from ports_support import config_text
+
+    pairs = [make_certificate(tmp_path, name) for name in ("media.example.org", "other.example.org")]
+    (tmp_path / "door").mkdir()
+    files = [tmp_path / "door" / "fullchain.pem", tmp_path / "door" / "privkey.pem"]
+
+    def place(number: int) -> None:
+        for source, target in zip(pairs[number], files):
+            target.write_bytes(source.read_bytes())
+
+    def served(sock_port: int) -> bytes:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with (
+            socket.create_connection(("127.0.0.1", sock_port)) as raw,
+            context.wrap_socket(raw, server_hostname="x") as tls,
+        ):
+            assert tls.version() in ("TLSv1.2", "TLSv1.3")
+            return tls.getpeercert(True) or b""
+
+    async def job() -> None:
+        place(0)
+        https = {
+            "enabled": True,
+            "certificates": [{"fullchain": str(files[0]), "privkey": str(files[1])}],
+            "tls": {"minimum": "TLSv1.2", "ciphers": "ECDHE-ECDSA-AES128-GCM-SHA256"},
+        }
+        origin = await asyncio.start_server(hello, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{origin.sockets[0].getsockname()[1]}"
+        relay = Relay(parse(config_text(lan=["127.0.0.0/8"], upstreams=[{"url": url}], listeners={"https": https})))
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        relay.listen("https", listener)
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        writer.write(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        head = await read_head(reader)
+        await reader.readexactly(int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0]))
+        loop = asyncio.get_running_loop()
+        old = await loop.run_in_executor(None, served, port)
+        assert not relay.contexts.outdated()  # type: ignore[union-attr]
+        place(1)
+        assert relay.contexts.outdated()  # type: ignore[union-attr]
+        relay.reload_certificates()
+        assert await loop.run_in_executor(None, served, port) != old
+        writer.write(GET)  # the old connection lives on
+        out = await asyncio.wait_for(reader.read(), 5)
+        assert out.startswith(b"HTTP/1.1 200 ") and b"X-Forwarded-Proto: https" in out
+        writer.close()
+        files[1].write_text("broken")
+        new = await loop.run_in_executor(None, served, port)
+        relay.reload_certificates()
+        assert await loop.run_in_executor(None, served, port) == new  # what was good is served on
+        await relay.drain(0.1)
+        listener.close()
+        origin.close()
+
+    run(job())
+
+
+def test_a_new_configuration_cuts_nothing_off() -> None:
+    from jellyfin_ports.config import parse
+    from ports_support import config_text
+
+    go: list[asyncio.Event] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        await go[0].wait()
+        writer.write(b"cd")
+
+    async def job() -> None:
+        go.append(asyncio.Event())
+        async with relay_before(serve) as setting:
+            answer = asyncio.ensure_future(setting.talk(GET))
+            await asyncio.sleep(0.2)
+            setting.relay.configure(parse(config_text(lan=["192.168.1.0/24"], upstreams=[])))
+            assert (await setting.talk(GET)).startswith(b"HTTP/1.1 403 ")
+            go[0].set()
+            assert (await answer).endswith(b"abcd")
+
+    run(job())
+
+
+def test_a_server_killed_and_restarted_under_load_a_hundred_times() -> None:
+    """Nothing hangs: every request ends, answered, refused or cut off."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await read_head(reader)
+            size = 800_000 if b"/big" in head else 100
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+            for _ in range(8):
+                writer.write(b"x" * (size // 8 if size > 100 else 0))
+                await writer.drain()
+            writer.write(b"x" * (size - 8 * (size // 8 if size > 100 else 0)))
+
+    async def job() -> None:
+        async with relay_before(serve) as setting:
+            await restart_under_load(setting, serve)
+
+    asyncio.run(asyncio.wait_for(job(), 60))
+
+
+async def restart_under_load(setting: Setting, serve: Any) -> None:
+    port = setting.origin.sockets[0].getsockname()[1]
+    connections: set[asyncio.StreamWriter] = set()
+    ended = {"whole": 0, "refused": 0, "cut": 0}
+    stop = asyncio.Event()
+
+    async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(writer)
+        try:
+            await serve(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.TimeoutError):
+            pass
+        finally:
+            connections.discard(writer)
+            writer.close()
+
+    async def client(number: int) -> None:
+        while not stop.is_set():
+            out = await setting.talk(GET.replace(b"/x", b"/big" if number % 2 else b"/small"), wait=10)
+            head, _, body = out.partition(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200"):
+                ended["refused"] += 1
+            elif len(body) == (800_000 if number % 2 else 100):
+                ended["whole"] += 1
+            else:
+                ended["cut"] += 1
+            await asyncio.sleep(0.002)
+
+    clients = [asyncio.ensure_future(client(n)) for n in range(8)]
+    setting.origin.close()
+    for _ in range(100):
+        origin = await asyncio.start_server(tracked, "127.0.0.1", port, reuse_address=True)
+        await asyncio.sleep(0.04)
+        origin.close()
+        for writer in list(connections):
+            writer.transport.abort()
+        await asyncio.sleep(0.01)
+    stop.set()
+    await asyncio.wait_for(asyncio.gather(*clients), 15)
+    assert ended["whole"] > 50 and ended["refused"] > 10, ended
+    await asyncio.sleep(0.2)
+    assert setting.relay.status()["connections"] == 0
