@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from .hosts import inside
 from .run import LabError
@@ -100,6 +101,8 @@ def refresh(lab: str, topology: Topology) -> None:
     host = server(topology)
     root = inside(lab, host.name, FETCH_ROOT)
     api_ca = inside(lab, host.name, "cat /etc/lab-acme/ca.pem")
+    for name, content in (("acme-root", root), ("acme-ca", api_ca)):
+        Path(topology.places[name]).write_text(content)
     for other in topology.hosts.values():
         inside(lab, other.name, f"cat > {API_CA} <<'END'\n{api_ca}END\ncat > {ROOT} <<'END'\n{root}END\n")
         if other.trusts_acme:

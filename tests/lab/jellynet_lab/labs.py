@@ -43,6 +43,13 @@ def up(path: Path, lab: str, fresh: bool = False) -> Path:
         down(lab)
     if containers(lab) or network_names(lab):
         raise LabError(f"the lab {lab!r} is up already: `lab down {lab}` first")
+    place = room(lab)
+    place.mkdir(parents=True, exist_ok=True)
+    topology.places = {
+        "acme-root": str(place / "acme-root.pem"),
+        "acme-ca": str(place / "acme-ca.pem"),
+        "report": str(place / "report"),
+    }
     images.ensure(sorted({host.image for host in topology.hosts.values()}))
     hosts.raise_limits()
     try:
@@ -58,8 +65,6 @@ def up(path: Path, lab: str, fresh: bool = False) -> Path:
     except BaseException:
         down(lab)
         raise
-    place = room(lab)
-    place.mkdir(parents=True, exist_ok=True)
     (place / "topology.json").write_text(json.dumps(stored(topology), indent=1))
     written = place / "inventory.yml"
     written.write_text("---\n" + yaml(inventory(lab, topology)))

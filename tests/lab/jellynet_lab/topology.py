@@ -48,13 +48,14 @@ class Topology:
     names: dict[str, str]  # DNS name: the host it leads to
     vars: dict[str, Any]
     group_vars: dict[str, dict[str, Any]]
+    places: dict[str, str] = field(default_factory=dict)  # {lab.X}: paths on the controller, set when the lab goes up
 
     def shared(self, one: Host, other: Host) -> str | None:
         """The first network that both hosts are on."""
         return next((name for name in other.networks if name in one.networks), None)
 
     def filled(self, value: Any) -> Any:
-        """`{host.network}` and `{subnet.network}` replaced by what was allocated."""
+        """`{host.network}`, `{subnet.network}` and `{lab.place}` replaced by what was allocated."""
         if isinstance(value, dict):
             return {key: self.filled(item) for key, item in value.items()}
         if isinstance(value, list):
@@ -66,6 +67,8 @@ class Topology:
     def _fill(self, match: re.Match[str]) -> str:
         host, network = match.groups()
         try:
+            if host == "lab":
+                return self.places[network]
             return self.networks[network].subnet if host == "subnet" else self.hosts[host].addresses[network]
         except KeyError:
             raise LabError(f"{match.group()} names no host of this topology on that network") from None
@@ -81,7 +84,7 @@ def load(path: Path) -> Topology:
 
 
 def from_data(data: dict[str, Any], where: str) -> Topology:
-    unknown = set(data) - {"networks", "hosts", "names", "vars", "group_vars"}
+    unknown = set(data) - {"networks", "hosts", "names", "vars", "group_vars", "places"}
     if unknown:
         raise LabError(f"{where}: unknown keys {', '.join(sorted(unknown))}")
     try:
@@ -89,7 +92,9 @@ def from_data(data: dict[str, Any], where: str) -> Topology:
         hosts = {name: Host(name=name, **fields) for name, fields in data.get("hosts", {}).items()}
     except TypeError as error:
         raise LabError(f"{where}: {error}") from None
-    topology = Topology(networks, hosts, data.get("names", {}), data.get("vars", {}), data.get("group_vars", {}))
+    topology = Topology(
+        networks, hosts, data.get("names", {}), data.get("vars", {}), data.get("group_vars", {}), data.get("places", {})
+    )
     wrong = [
         *(
             f"{name}: not a name of small letters, digits and hyphens"
