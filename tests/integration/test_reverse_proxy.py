@@ -1,0 +1,572 @@
+"""The contract that every proxy keeps, seen from outside: one suite, on a real host, for each of them.
+
+Needs root and the lab's podman: `pytest tests/integration/test_reverse_proxy.py [-k nginx]`. JELLYNET_PROXIES names those to test,
+JELLYNET_KEEP_LAB leaves the hosts up for the next run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import reverse_proxy_edge as lab
+from reverse_proxy_edge import DOWN, MEDIA, NEW, OTHER, PATH, PORTS, Edge
+
+LAB = os.environ.get("JELLYNET_PROXY_LAB", "proxies")
+PROXIES = os.environ.get("JELLYNET_PROXIES", ",".join(lab.PROXIES)).split(",")
+# Caddy before 2.8 ends every websocket on a reload.
+WEBSOCKETS_END_ON_RELOAD = {"caddy"}
+SECRET = "s3cr3tT0ken"
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Edge]:
+    edge = lab.up(LAB)
+    yield edge
+    if not os.environ.get("JELLYNET_KEEP_LAB"):
+        lab.down(LAB)
+
+
+@pytest.fixture(scope="module", params=PROXIES)
+def edge(host: Edge, request: pytest.FixtureRequest) -> Edge:
+    """The edge with this proxy deployed, whatever stood there before: each proxy but the first is switched to."""
+    for domain in PORTS:
+        host.server(domain, "start")
+    host.deploy(request.param)
+    return host
+
+
+# 1. Sites
+
+
+def test_a_request_reaches_the_server_as_it_was_sent(edge: Edge) -> None:
+    answer = edge.wan.ask(f"https://{MEDIA}/Items/a%2Fb/Images/Pri%20mary?tag=%C3%A4&x=1")
+    assert answer.seen["path"] == "/Items/a%2Fb/Images/Pri%20mary?tag=%C3%A4&x=1"
+    assert answer.seen["mirror"] == PORTS[MEDIA]
+    assert answer.sent("Host") == [MEDIA]
+
+
+def test_a_path_is_passed_on_with_its_prefix(edge: Edge) -> None:
+    answer = edge.wan.ask(f"https://{PATH}/jellyfin/web/index.html?a=1")
+    assert answer.seen["path"] == "/jellyfin/web/index.html?a=1"
+    assert answer.seen["mirror"] == PORTS[PATH]
+
+
+@pytest.mark.parametrize(("asked", "location"), [("/jellyfin", "/jellyfin/"), ("/jellyfin?a=b&c", "/jellyfin/?a=b&c")])
+def test_a_path_without_its_slash_gets_it(edge: Edge, asked: str, location: str) -> None:
+    answer = edge.wan.ask(f"https://{PATH}{asked}")
+    assert answer.status in (301, 308)
+    assert (answer.one("Location") or "").removeprefix(f"https://{PATH}") == location
+
+
+@pytest.mark.parametrize("path", ["/", "/jellyfinx/", "/web/", "/jellyfin.txt"])
+def test_beside_the_path_there_is_nothing(edge: Edge, path: str) -> None:
+    answer = edge.wan.ask(f"https://{PATH}{path}")
+    assert answer.status == 404
+    assert not answer.reached
+
+
+# 2. Plain HTTP, unknown names
+
+
+@pytest.mark.parametrize("path", ["/", "/web/?a=1&b=%2F", "/a%20b//c"])
+def test_plain_http_leads_to_https(edge: Edge, path: str) -> None:
+    answer = edge.wan.ask(f"http://{MEDIA}{path}")
+    assert answer.status == 308
+    assert answer.one("Location") == f"https://{MEDIA}{path}"
+
+
+@pytest.mark.parametrize("domain", [MEDIA, NEW])
+def test_the_challenge_is_answered_over_plain_http(edge: Edge, domain: str) -> None:
+    answer = edge.wan.ask(f"http://{domain}/.well-known/acme-challenge/token")
+    assert (answer.status, answer.body.strip()) == (200, "proof-of-control")
+
+
+def test_an_unknown_host_gets_nothing_over_plain_http(edge: Edge) -> None:
+    for arguments in ((f"http://{OTHER}/",), (f"http://{edge.wan_address}/",), (f"http://{MEDIA}/", "-H", f"Host: {OTHER}")):
+        answer = edge.wan.ask(*arguments)
+        assert answer.status in (0, 403, 404, 421)
+        assert not answer.reached
+        assert not answer.all("Location")
+
+
+@pytest.mark.parametrize("name", [OTHER, ""])
+def test_an_unknown_name_gets_nothing_over_tls(edge: Edge, name: str) -> None:
+    target = name or edge.wan_address
+    answer = edge.wan.ask(f"https://{target}/", "-k")
+    assert not answer.reached
+    assert answer.status in (0, 403, 421)
+    sni = f"-servername {name}" if name else "-noservername"
+    shown = edge.wan.shell(
+        f"openssl s_client -connect {edge.wan_address}:443 {sni} </dev/null 2>/dev/null | openssl x509 -noout -text 2>/dev/null",
+        check=False,
+    )
+    assert "example.org" not in shown
+
+
+def test_a_foreign_host_on_a_known_connection_gets_nothing(edge: Edge) -> None:
+    for version in ("--http1.1", "--http2"):
+        answer = edge.wan.ask(f"https://{MEDIA}/", "-H", f"Host: {OTHER}", version)
+        assert answer.status in (403, 404, 421)
+        assert not answer.reached
+
+
+# 3. TLS
+
+
+def s_client(edge: Edge, *arguments: str) -> str:
+    words = " ".join(arguments)
+    return edge.wan.shell(f"openssl s_client -connect {MEDIA}:443 -servername {MEDIA} {words} </dev/null 2>&1", check=False)
+
+
+def test_protocols_are_those_of_the_guideline(edge: Edge) -> None:
+    weak = "-cipher ALL:@SECLEVEL=0"
+    assert "New, TLSv1.3" in s_client(edge, "-tls1_3")
+    assert "New, TLSv1.2" in s_client(edge, "-tls1_2")
+    for old in ("-tls1_1", "-tls1"):
+        assert "Cipher is (NONE)" in s_client(edge, old, weak)
+
+
+def test_suites_are_those_of_the_guideline(edge: Edge) -> None:
+    policy = guideline()["intermediate"]
+    known = edge.wan.shell("openssl ciphers -tls1_2 -s 'ALL:COMPLEMENTOFALL:@SECLEVEL=0'").strip().split(":")
+    script = "\n".join(
+        f"openssl s_client -connect {MEDIA}:443 -servername {MEDIA} -tls1_2 -cipher {suite}:@SECLEVEL=0 </dev/null 2>&1 "
+        f"| grep -q 'Cipher is {suite}' && echo {suite}"
+        for suite in known
+    )
+    accepted = edge.wan.run("sh", data=script).split()
+    assert sorted(accepted) == sorted(policy["ciphers"])
+
+
+def test_groups_are_those_of_the_guideline_as_far_as_the_library_has_them(edge: Edge) -> None:
+    found = edge.wan.tool("groups", edge.wan_address, MEDIA)["groups"]
+    wanted = [group for group in guideline()["intermediate"]["groups"] if group != "X25519MLKEM768" or modern_library(edge)]
+    assert found == sorted(wanted, key=list(lab_groups()).index)
+
+
+def test_both_kinds_of_certificate_are_served(edge: Edge) -> None:
+    ecdsa = s_client(edge, "-tls1_2", "-cipher ECDHE-ECDSA-AES128-GCM-SHA256")
+    rsa = s_client(edge, "-tls1_2", "-cipher ECDHE-RSA-AES128-GCM-SHA256")
+    assert "Server public key is 256 bit" in ecdsa
+    assert "Server public key is 2048 bit" in rsa
+
+
+def test_the_whole_chain_is_sent_and_nothing_is_stapled(edge: Edge) -> None:
+    said = s_client(edge, f"-CAfile {lab.CA} -verify_return_error -status")
+    assert "Verify return code: 0 (ok)" in said
+    assert "OCSP response: no response sent" in said
+
+
+def test_hsts_is_sent_once_with_a_publicly_trusted_certificate(edge: Edge) -> None:
+    for path in ("/", "/doubled", "/missing"):
+        assert edge.wan.ask(f"https://{MEDIA}{path}").all("Strict-Transport-Security") == ["max-age=63072000"]
+    assert not edge.wan.ask(f"http://{MEDIA}/").all("Strict-Transport-Security")
+
+
+# 4. HTTP versions
+
+
+def test_http2_and_http1(edge: Edge) -> None:
+    assert edge.wan.ask(f"https://{MEDIA}/", "--http2").version == "2"
+    assert edge.wan.ask(f"https://{MEDIA}/", "--http1.1").version == "1.1"
+
+
+def test_http3_is_announced_exactly_where_it_listens(edge: Edge) -> None:
+    listens = ":443 " in edge.shell("ss -Hlun")
+    announced = any("h3=" in value for value in edge.wan.ask(f"https://{MEDIA}/").all("Alt-Svc"))
+    assert announced == listens
+
+
+# 5. Websockets
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [(MEDIA, "/socket?api_key=x"), (MEDIA, "/any/other/path"), (PATH, "/jellyfin/socket"), (MEDIA, "/Audio/socket")],
+)
+def test_a_websocket_on_every_path(edge: Edge, name: str, path: str) -> None:
+    said = edge.wan.tool("websocket", edge.wan_address, name, path, "0")
+    assert said == {"status": 101, "said": [f"{path} before", f"{path} after"]}
+
+
+def test_a_quiet_websocket_outlives_a_minute_and_a_reload(edge: Edge) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        quiet = pool.submit(edge.wan.tool, "websocket", edge.wan_address, MEDIA, "/quiet", "75", seconds=120)
+        through = pool.submit(edge.wan.tool, "websocket", edge.wan_address, MEDIA, "/reload", "12", seconds=60)
+        if edge.proxy not in WEBSOCKETS_END_ON_RELOAD:
+            time.sleep(4)
+            edge.shell(f"systemctl reload {edge.unit}")
+            assert through.result() == {"status": 101, "said": ["/reload before", "/reload after"]}
+        assert quiet.result() == {"status": 101, "said": ["/quiet before", "/quiet after"]}
+
+
+def test_another_upgrade_is_not_passed_on(edge: Edge) -> None:
+    answer = edge.wan.ask(f"https://{MEDIA}/", "--http1.1", "-H", "Upgrade: h2c", "-H", "Connection: Upgrade")
+    assert answer.status == 200
+    assert not answer.sent("Upgrade")
+
+
+# 6. Streams
+
+
+def test_a_live_stream_is_passed_on_as_it_comes(edge: Edge) -> None:
+    for path in ("/Audio/1/drip", "/LiveTv/drip"):
+        done = edge.wan.process(
+            "sh", "-c", f"curl -sN --cacert {lab.CA} https://{MEDIA}{path} | head -c 8; echo", seconds=30
+        )
+        assert done.stdout.startswith("drip")
+    begin = time.monotonic()
+    edge.wan.shell(f"curl -sN --cacert {lab.CA} https://{MEDIA}/Audio/1/drip | head -c 4")
+    assert time.monotonic() - begin < 4.5  # the whole takes six seconds
+
+
+def test_a_large_file_arrives_whole(edge: Edge) -> None:
+    whole = hashlib.sha256(bytes(range(256)) * (96 * 4096)).hexdigest()
+    for version in ("--http1.1", "--http2"):
+        said = edge.wan.shell(f"curl -s {version} --cacert {lab.CA} https://{MEDIA}/media | sha256sum", seconds=60)
+        assert said.split()[0] == whole
+
+
+def test_ranges_are_the_servers_to_answer(edge: Edge) -> None:
+    answer = edge.wan.ask(f"https://{MEDIA}/media", "-r", "1000-1003")
+    assert (answer.status, answer.one("Content-Range")) == (206, f"bytes 1000-1003/{96 * 1024 * 1024}")
+    fresh = edge.wan.ask(f"https://{MEDIA}/media", "-r", "0-9", "-H", 'If-Range: "mirror"')
+    stale = edge.wan.shell(
+        f"curl -sI -X GET --max-filesize 1 -r 0-9 -H 'If-Range: \"old\"' --cacert {lab.CA} https://{MEDIA}/media | head -1", check=False
+    )
+    assert fresh.status == 206
+    assert " 200" in stale
+
+
+def test_answers_are_not_compressed_on_the_way(edge: Edge) -> None:
+    for path in ("/media", "/page"):
+        answer = edge.wan.ask(f"https://{MEDIA}{path}", "-H", "Accept-Encoding: gzip", "-r", "0-99")
+        assert not answer.all("Content-Encoding")
+
+
+def test_the_clients_wish_for_compression_reaches_the_server_as_it_is(edge: Edge) -> None:
+    assert edge.wan.ask(f"https://{MEDIA}/", "-H", "Accept-Encoding: br").sent("Accept-Encoding") == ["br"]
+    assert edge.wan.ask(f"https://{MEDIA}/").sent("Accept-Encoding") == []
+
+
+def test_a_large_upload_passes(edge: Edge) -> None:
+    said = edge.wan.shell(
+        f"head -c 41943040 /dev/zero | curl -s --cacert {lab.CA} -H 'Expect:' -T - -X POST https://{MEDIA}/Items/1/Images", seconds=60
+    )
+    assert json.loads(said)["body"] == 41943040
+
+
+def test_an_upload_is_passed_on_as_it_comes(edge: Edge) -> None:
+    seen = json.loads(edge.wan.tool("upload", edge.wan_address, MEDIA, "/upload")["answer"])
+    assert seen["body"] == 131072
+    assert seen["took"] >= 1.5  # the server got the first half two seconds before the second
+
+
+# 7. The client's address, nobody trusted
+
+
+CLAIMS = (
+    "X-Forwarded-For: 192.0.2.1",
+    "X-Forwarded-For: 127.0.0.1, 10.0.0.1",
+    "X-Real-IP: 192.0.2.1",
+    "Forwarded: for=192.0.2.1;proto=http",
+    "X-Forwarded-Proto: http",
+    "X-Forwarded-Host: evil.example",
+    "X-Forwarded-Prefix: /evil",
+    "X-Original-For: 192.0.2.1",
+    "X-Forwarded-Port: 1",
+    "X-Forwarded-Server: evil",
+    "CF-Connecting-IP: 192.0.2.1",
+)
+
+
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+def test_what_a_client_claims_to_be_counts_for_nothing(edge: Edge, version: str) -> None:
+    claims = [word for claim in CLAIMS for word in ("-H", claim)]
+    answer = edge.wan.ask(f"https://{MEDIA}/", version, *claims)
+    assert answer.sent("X-Forwarded-For") == [edge.wan.address]
+    assert answer.sent("X-Forwarded-Proto") == ["https"]
+    assert answer.sent("X-Forwarded-Host") == [MEDIA]
+    for name in ("X-Real-IP", "Forwarded", "X-Forwarded-Prefix", "X-Original-For", "X-Forwarded-Port", "X-Forwarded-Server"):
+        assert answer.sent(name) == []
+    assert answer.sent("CF-Connecting-IP") == []
+
+
+def test_a_websocket_says_where_it_comes_from_like_any_request(edge: Edge) -> None:
+    said = edge.wan.tool("websocket", edge.wan_address, NEW, "/socket", "0")
+    assert said["status"] == 503
+
+
+# 8. What the Internet does not get
+
+
+def test_before_the_wizard_is_done_the_internet_waits(edge: Edge) -> None:
+    for path in ("/", "/Startup/User", "/System/Info/Public", "/web/"):
+        answer = edge.wan.ask(f"https://{NEW}{path}", "-H", f"X-Forwarded-For: {edge.lan.address}")
+        assert answer.status == 503
+        assert int(answer.one("Retry-After") or 0) > 0
+        assert not answer.reached
+    assert edge.wan.ask(f"http://{NEW}/").status == 503
+
+
+def test_before_the_wizard_is_done_the_lan_passes(edge: Edge) -> None:
+    assert edge.lan.ask(f"https://{NEW}/Startup/User").reached
+
+
+PROTECTED = (
+    "/metrics", "/metrics/", "/METRICS", "//metrics", "/metrics?x=1", "/dlna/uuid/description.xml", "/DLNA/x", "/System/Restart",
+    "/system/restart", "/System//Restart", "/System/Shutdown", "/%53ystem/%52estart", "/System%2FRestart", "/%2FSystem/Restart",
+    "/Startup/User", "/startup", "/STARTUP/Complete", "/emby/System/Restart", "/mediabrowser/Startup/User", "/web/../System/Restart",
+    "/./metrics", "/web/%2e%2e/System/Shutdown", "/System/./Restart", "/%6detrics",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", ["", "/jellyfin"])
+def test_protected_paths_are_for_the_lan(edge: Edge, prefix: str) -> None:
+    name = PATH if prefix else MEDIA
+    passed = {path: answer.status for path in PROTECTED if (answer := edge.wan.ask(f"https://{name}{prefix}{path}")).reached}
+    assert passed == {}
+    assert edge.wan.ask(f"https://{name}{prefix}/System/Restart", "-X", "POST").status == 403
+    assert edge.wan.ask(f"https://{name}{prefix}/metrics").status == 403
+    for path in ("/metrics", "/System/Restart", "/Startup/User"):
+        assert edge.lan.ask(f"https://{name}{prefix}{path}").reached
+
+
+def test_paths_that_only_look_alike_pass(edge: Edge) -> None:
+    for path in ("/System/RestartX", "/metricsx", "/web/dlna.js", "/System/Info", "/Users/Startup"):
+        assert edge.wan.ask(f"https://{MEDIA}{path}").reached, path
+
+
+# 9. Tokens in logs
+
+
+def test_no_log_ever_holds_a_token(edge: Edge) -> None:
+    query = f"?api_key={SECRET}&ApiKey={SECRET}&x=1;API_KEY={SECRET}"
+    headers = [
+        word
+        for header in (
+            f"Authorization: MediaBrowser Token={SECRET}",
+            f"X-Emby-Token: {SECRET}",
+            f"X-MediaBrowser-Token: {SECRET}",
+            f"Referer: https://{MEDIA}/web/?api_key={SECRET}",
+            f"Cookie: token={SECRET}",
+        )
+        for word in ("-H", header)
+    ]
+    edge.server(DOWN, "stop")
+    for name in (MEDIA, DOWN, NEW, OTHER):
+        edge.wan.ask(f"https://{name}/Videos/1/stream.mkv{query}", *headers, "-k")
+        edge.wan.ask(f"http://{name}/Videos/1/stream.mkv{query}", *headers)
+    edge.wan.ask(f"https://{MEDIA}/Startup/User{query}", *headers)
+    edge.wan.ask(f"https://{MEDIA}/x%3Fapi_key={SECRET}", *headers)
+    edge.wan.ask(f"https://{MEDIA}/a;api_key={SECRET}", *headers)
+    edge.wan.ask(f"https://{MEDIA}/%zz/..{query}", *headers)
+    edge.wan.ask(f"https://{MEDIA}/{'../' * 9}{query}", *headers)
+    edge.wan.ask(f"https://{MEDIA}/hang{query}", *headers, seconds=1)  # the client goes away
+    edge.wan.ask(f"https://{MEDIA}/media{query}", *headers, "--max-filesize", "1000")
+    edge.wan.ask(f"https://{MEDIA}/{'x' * 20000}{query}", *headers)
+    for bad in (
+        f"GET /a{query} HTTP/1.1\r\nHost: {MEDIA}\r\nHost: {OTHER}\r\n\r\n",
+        f"GET /b{query} HTTP/9.9\r\nHost: {MEDIA}\r\n\r\n",
+        f"G\x00T /c{query} HTTP/1.1\r\nHost: {MEDIA}\r\n\r\n",
+        f"GET /d{query} HTTP/1.1\r\nHost: {MEDIA}\r\nReferer: https://{MEDIA}/{query}\r\nContent-Length: x\r\n\r\n",
+        f"GET /e{query} f HTTP/1.1\r\nHost: {MEDIA}\r\n\r\n",
+        f"POST /f{query} HTTP/1.1\r\nHost: {MEDIA}\r\nContent-Length: 99\r\nReferer: https://{MEDIA}/{query}\r\n\r\nshort",
+    ):
+        edge.wan.tool("raw", edge.wan_address, MEDIA, data=bad)
+    edge.server(DOWN, "start")
+    held = [line for line in edge.logs().splitlines() if SECRET in line or "api_key=" in line.lower() or "apikey=" in line.lower()]
+    assert held == []
+
+
+def test_the_log_says_who_asked_for_what(edge: Edge) -> None:
+    edge.wan.ask(f"https://{MEDIA}/Items/logged-path?x=1")
+    for _turn in range(20):
+        lines = [line for line in edge.logs().splitlines() if edge.wan.address in line and MEDIA in line]
+        if any("/Items/logged-path" in line for line in lines) or (lines and edge.proxy == "traefik"):
+            return
+        time.sleep(0.5)
+    pytest.fail(f"no line with the client's address, the site and the path: {lines[-3:]}")
+
+
+# 10. Headers, admin interfaces
+
+
+def test_security_headers_are_there_once(edge: Edge) -> None:
+    for path in ("/", "/doubled", "/missing"):
+        answer = edge.wan.ask(f"https://{MEDIA}{path}")
+        assert answer.all("X-Content-Type-Options") == ["nosniff"]
+        assert answer.all("Referrer-Policy") == ["strict-origin-when-cross-origin"]
+        for name in ("Content-Security-Policy", "X-Frame-Options", "Permissions-Policy", "X-Powered-By"):
+            assert answer.all(name) == []
+
+
+def test_the_proxy_listens_on_its_two_ports_alone(edge: Edge) -> None:
+    processes = {"apache": "apache2"}.get(edge.proxy, edge.proxy)
+    lines = [line for line in edge.shell("ss -Hltunp").splitlines() if f'"{processes}"' in line]
+    ports = {line.split()[4].rsplit(":", 1)[1] for line in lines}
+    assert ports == {"80", "443"}
+
+
+# 11. The server is down
+
+
+def test_a_server_that_is_down_is_reported_at_once_and_found_again(edge: Edge) -> None:
+    edge.server(DOWN, "stop")
+    for _turn in range(2):
+        answer = edge.wan.ask(f"https://{DOWN}/web/")
+        assert answer.status in (502, 503)
+        assert int(answer.one("Retry-After") or 0) > 0
+        assert answer.seconds < 1.5
+    edge.server(DOWN, "start")
+    assert edge.wan.ask(f"https://{DOWN}/web/").reached
+
+
+def test_the_servers_own_errors_are_passed_on(edge: Edge) -> None:
+    starting = edge.wan.ask(f"https://{MEDIA}/starting")
+    assert (starting.status, starting.all("Retry-After")) == (503, ["005"])
+    assert "the server's own page" in starting.body
+    assert "the server's own 404" in edge.wan.ask(f"https://{MEDIA}/missing").body
+
+
+# 13. Certificates
+
+
+def serial(edge: Edge) -> str:
+    return edge.wan.shell(
+        f"openssl s_client -connect {MEDIA}:443 -servername {MEDIA} </dev/null 2>/dev/null | openssl x509 -noout -serial"
+    ).strip()
+
+
+def test_a_new_certificate_is_served_without_cutting_a_download(edge: Edge) -> None:
+    before = serial(edge)
+    argv = ["curl", "-s", "--limit-rate", "6M", "--cacert", lab.CA, f"https://{MEDIA}/media"]
+    download = subprocess.Popen(
+        [lab.PODMAN, "exec", edge.wan.name, "sh", "-c", f"{shlex.join(argv)} | wc -c"], stdout=subprocess.PIPE, text=True
+    )
+    edge.certificates()
+    edge.shell("jellynet-certificate-door sync")
+    for _turn in range(20):
+        if serial(edge) != before:
+            break
+        time.sleep(0.5)
+    assert serial(edge) != before
+    assert int(download.communicate(timeout=60)[0]) == 96 * 1024 * 1024
+
+
+# The running set
+
+
+def test_only_the_edge_itself_may_ask_which_set_is_in_force(edge: Edge) -> None:
+    assert edge.serving() == edge.shell(f"readlink /etc/jellynet/{edge.proxy}/current").strip()
+    for client in (edge.wan, edge.lan):
+        for scheme in ("http", "https"):
+            answer = client.ask(f"{scheme}://{MEDIA}/.well-known/jellynet-generation")
+            assert answer.status == 404
+            assert not answer.all("Jellynet-Generation")
+
+
+def test_a_second_run_changes_nothing(edge: Edge) -> None:
+    said = edge.deploy(edge.proxy, "--diff")
+    assert lab.changed(said) == 0, said[-3000:]
+
+
+# 7 again, behind proxies that are trusted
+
+
+@pytest.fixture(scope="module")
+def behind(edge: Edge) -> Iterator[tuple[Edge, str]]:
+    """A second address on the Internet's side is a trusted proxy, and so are networks behind it."""
+    front, _, last = edge.wan.address.rpartition(".")
+    proxy = f"{front}.{int(last) + 3}"
+    edge.wan.shell(
+        f"ip address add {proxy}/32 dev $(ip -o address show to {edge.wan.address} | cut -d' ' -f2)", check=False
+    )
+    edge.deploy(edge.proxy, reverse_proxy_trusted_proxies=[f"{proxy}/32", "198.51.100.0/24", "2001:db8:1::/48"])
+    yield edge, proxy
+
+
+def chain(pair: tuple[Edge, str], *lists: str) -> list[str]:
+    edge, proxy = pair
+    headers = [word for one in lists for word in ("-H", f"X-Forwarded-For: {one}")]
+    return edge.wan.ask(f"https://{MEDIA}/", "--interface", proxy, *headers).sent("X-Forwarded-For")
+
+
+@pytest.mark.parametrize(
+    ("lists", "resolved"),
+    [
+        (("203.0.113.9",), "203.0.113.9"),
+        (("192.0.2.66, 203.0.113.9",), "203.0.113.9"),
+        (("192.0.2.66, 203.0.113.9, 198.51.100.7",), "203.0.113.9"),
+        (("192.0.2.66", "203.0.113.9", "198.51.100.7"), "203.0.113.9"),
+        (("203.0.113.9,2001:db8:1::5, 198.51.100.7",), "203.0.113.9"),
+        (("::ffff:203.0.113.9",), "203.0.113.9"),
+        (("::FFFF:203.0.113.9, ::ffff:198.51.100.7",), "203.0.113.9"),
+        (("2001:db8:77::9",), "2001:db8:77::9"),
+    ],
+)
+def test_the_list_is_walked_from_right_to_left(behind: tuple[Edge, str], lists: tuple[str, ...], resolved: str) -> None:
+    assert chain(behind, *lists) == [resolved]
+
+
+def test_text_that_is_no_address_ends_the_walk(behind: tuple[Edge, str]) -> None:
+    assert chain(behind, "203.0.113.9, unknown") == [behind[1]]
+    assert chain(behind, "203.0.113.9, unknown, 198.51.100.7") == ["198.51.100.7"]
+    assert chain(behind) == [behind[1]]
+
+
+def test_a_peer_that_is_not_trusted_still_counts_for_nothing(behind: tuple[Edge, str]) -> None:
+    edge, _proxy = behind
+    answer = edge.wan.ask(f"https://{MEDIA}/", "-H", "X-Forwarded-For: 203.0.113.9")
+    assert answer.sent("X-Forwarded-For") == [edge.wan.address]
+
+
+def test_lan_or_internet_is_decided_by_the_resolved_address(behind: tuple[Edge, str]) -> None:
+    edge, proxy = behind
+    through = ("--interface", proxy, "-H")
+    lan, internet = f"X-Forwarded-For: {edge.lan.address}", "X-Forwarded-For: 203.0.113.9"
+    disguised = f"X-Forwarded-For: 2002:{6 * '0'}::1"
+    assert edge.wan.ask(f"https://{MEDIA}/metrics", *through, lan).reached
+    assert edge.wan.ask(f"https://{NEW}/", *through, lan).reached
+    for header in (internet, f"{lan}, 203.0.113.9", f"X-Forwarded-For: {six_to_four(edge.lan.address)}", disguised):
+        assert edge.wan.ask(f"https://{MEDIA}/metrics", *through, header).status == 403, header
+        assert edge.wan.ask(f"https://{NEW}/", *through, header).status == 503, header
+
+
+def six_to_four(address: str) -> str:
+    """The IPv6 address that carries an IPv4 one in it, and is not it."""
+    one, two, three, four = (int(part) for part in address.split("."))
+    return f"2002:{one:02x}{two:02x}:{three:02x}{four:02x}::1"
+
+
+# Helpers
+
+
+def guideline() -> dict[str, dict[str, list[str]]]:
+    import yaml
+
+    return yaml.safe_load((lab.ROOT / "roles/jellyfin/vars/tls.yml").read_text())["_jellyfin_tls"]["profiles"]
+
+
+def lab_groups() -> list[str]:
+    from reverse_proxy_client import GROUPS
+
+    return list(GROUPS)
+
+
+def modern_library(edge: Edge) -> bool:
+    """Whether the proxy's TLS library knows the post-quantum group."""
+    if edge.proxy == "traefik":
+        return True
+    if edge.proxy == "caddy":
+        return False
+    version = edge.shell("openssl version").split()[1]
+    return tuple(int(part) for part in version.split(".")[:2]) >= (3, 5)
