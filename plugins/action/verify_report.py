@@ -79,6 +79,8 @@ class ActionModule(ActionBase):
         wrong = [item for item in checks if item["status"] == _verify.FAIL]
         if wrong:
             result["failed"] = True
+            # The table has said it all; a failed task is printed with everything that it returns.
+            del result["checks"]
             result["msg"] = f"{len(wrong)} of {len(checks)} checks failed:\n" + "\n".join(
                 _verify_report.line(item) for item in wrong
             )

@@ -18,24 +18,19 @@ version_added: "1.0.0"
 author: The jellynet authors (@jellynet)
 description:
   - Turns the sites of an edge into the probes of M(jellynet.jellyfin.edge_probe_info).
-positional: seat, host, options, discovery
+positional: host, options, discovery
 options:
   _input:
     description: The sites, as the filter P(jellynet.jellyfin.sites#filter) returns them.
     type: list
     elements: dict
     required: true
-  seat:
-    description: Where the probes are sent from.
-    type: str
-    required: true
-    choices: [lan, wan]
   host:
     description: What M(jellynet.jellyfin.host_info) returned for the edge.
     type: dict
     required: true
   options:
-    description: C(http_port), C(https_port), C(lan), C(lan_address), C(wan_address), C(authorized), C(echo_path), C(range_path).
+    description: C(http_port), C(https_port), C(authorized), C(echo_path), C(range_path).
     type: dict
     required: true
   discovery:
@@ -47,7 +42,7 @@ options:
 EXAMPLES = r"""
 - name: Show what would be asked
   ansible.builtin.debug:
-    msg: "{{ sites | jellynet.jellyfin.verify_plan('lan', host, {'http_port': 8096, 'https_port': 8920}) }}"
+    msg: "{{ sites | jellynet.jellyfin.verify_plan(host, {'http_port': 8096, 'https_port': 8920}) }}"
 """
 
 RETURN = r"""
@@ -60,13 +55,12 @@ _value:
 
 def verify_plan(
     sites: Sequence[Mapping[str, Any]],
-    seat: str,
     host: Mapping[str, Any],
     options: Mapping[str, Any],
     discovery: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """The plan, with the addresses that a registered discovery brought."""
-    return _verify_plan.plan(sites, seat, host, options, discovered(discovery or {}))
+    return _verify_plan.plan(sites, host, options, discovered(discovery or {}))
 
 
 class FilterModule:

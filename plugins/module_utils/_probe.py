@@ -32,6 +32,9 @@ M_SEARCH = (
 UDP_PAYLOADS = {"discovery": DISCOVERY, "ssdp": M_SEARCH, "": b"\x00"}
 
 
+EDGE = "@EDGE@"
+
+
 class ProbeError(Exception):
     """What went wrong, in words for the report."""
 
@@ -356,3 +359,32 @@ def run(
         if not value.pop("done"):
             value["error"] = f"no complete answer within {timeout:g} s"
     return seen
+
+
+def answers(address: str, port: int, timeout: float) -> bool:
+    """Whether anything at all comes back from there, a refusal too."""
+    try:
+        Connection(address, port, timeout).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def reachable(candidates: list[str], timeout: float) -> str:
+    """The first of the candidates that answers on port 443 or 80; the first of all where none does."""
+    for address in candidates if len(candidates) > 1 else []:
+        if any(answers(address, port, min(1.0, timeout)) for port in (443, 80)):
+            return address
+    return candidates[0] if candidates else ""
+
+
+def aimed(probe: Mapping[str, Any], edge: str) -> dict[str, Any]:
+    """The probe with the edge's address in place of its mark; in a URL an IPv6 address stands in brackets."""
+    found = dict(probe)
+    if found.get("address") == EDGE:
+        found["address"] = edge
+    if found.get("url"):
+        found["url"] = str(found["url"]).replace(EDGE, f"[{edge}]" if ":" in edge else edge)
+    return found

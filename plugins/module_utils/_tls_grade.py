@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import os
 import socket
+import ssl
 import time
 from datetime import datetime
 from typing import Any
@@ -21,9 +21,21 @@ from ansible_collections.jellynet.jellyfin.plugins.module_utils import (
     _tls_trust,
 )
 
+# Debian's and most others' place, where OpenSSL was told of a folder only.
+SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
+
 
 class GradeError(Exception):
     """No grade can be given; the message says why, in words."""
+
+
+def _read(path: str) -> str:
+    """A file with roots; none where there is no such file."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read()
+    except OSError:
+        return ""
 
 
 def addresses(host: str) -> list[str]:
@@ -135,6 +147,7 @@ def grade(
     scanner: str,
     openssl: str,
     http_port: int | None,
+    system_roots: bool = False,
 ) -> dict[str, Any]:
     """Everything that ``tls_grade_info`` returns. GradeError, ScannerMissing and ScanError say why there is no grade."""
     deadline = time.monotonic() + timeout
@@ -149,11 +162,9 @@ def grade(
             raise GradeError(f"No grade for {server_name} at {host} port {port}: {problem}") from problem
     finally:
         scan.close()
-    store = _tls_sslyze.mozilla_store(scans)
-    roots = ""
-    if store and os.path.exists(store):
-        with open(store, encoding="utf-8", errors="replace") as handle:
-            roots = handle.read()
+    roots = _read(_tls_sslyze.mozilla_store(scans))
+    if system_roots:
+        roots += _read(ssl.get_default_verify_paths().cafile or "") or _read(SYSTEM_ROOTS)
     suites = _tls_sslyze.suites(scans)
     protocols = {name: name in suites for name in _tls_rating.PROTOCOLS}
     if not any(protocols.values()):

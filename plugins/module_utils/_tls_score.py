@@ -91,5 +91,5 @@ def grade(facts: dict[str, Any]) -> dict[str, Any]:
         "grade_ignoring_trust": found,
         "scores": points,
         "caps": caps,
-        "warnings": warnings,
+        "grade_warnings": warnings,
     }

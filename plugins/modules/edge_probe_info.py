@@ -72,6 +72,12 @@ options:
       name:
         description: For V(dns), the name.
         type: str
+  edge:
+    description:
+      - Where the edge may be found. The first that answers takes the place of C(@EDGE@) in O(probes[].address) and O(probes[].url).
+    type: list
+    elements: str
+    default: []
   ca:
     description: Certificates in PEM form that are trusted besides the system's own roots.
     type: str
@@ -105,13 +111,18 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-results:
+seen:
   description: What each probe saw, by its id.
   type: dict
   returned: always
   sample:
     redirect: {kind: http, error: '', status: 308, headers: {location: 'https://media.example.org/web/'}, seconds: 0.012}
     http port: {kind: tcp, error: '', state: filtered, seconds: 5.0}
+edge:
+  description: The address of O(edge) that was used.
+  type: str
+  returned: always
+  sample: 192.168.1.2
 host:
   description: The name of the host that the probes were sent from.
   type: str
@@ -162,6 +173,7 @@ def main() -> None:
                     ("kind", "dns", ["name"]),
                 ],
             },
+            "edge": {"type": "list", "elements": "str", "default": []},
             "ca": {"type": "str", "default": ""},
             "token": {"type": "str", "no_log": True},
             "timeout": {"type": "float", "default": 5},
@@ -169,15 +181,16 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
+    edge = _probe.reachable(params["edge"], params["timeout"])
     probes = []
     for probe in params["probes"]:
         headers = dict(probe["headers"] or {})
         if probe["authorize"] and params["token"]:
             headers["Authorization"] = f'MediaBrowser Token="{params["token"]}"'
-        probes.append(dict(probe, headers=headers))
+        probes.append(dict(_probe.aimed(probe, edge), headers=headers))
     results = _probe.run(probes, ca=params["ca"], timeout=params["timeout"])
     addresses = sorted({str(seen["source_address"]) for seen in results.values() if seen.get("source_address")})
-    module.exit_json(changed=False, results=results, host=socket.gethostname(), addresses=addresses)
+    module.exit_json(changed=False, seen=results, edge=edge, host=socket.gethostname(), addresses=addresses)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,11 @@ options:
     description: The same as PEM text, where the file is on another host.
     type: str
     default: ''
+  system_roots:
+    description:
+      - Whether the roots in the host's own trust store count too. By default only Mozilla's do, those that come with the scanner, and O(ca_path).
+    type: bool
+    default: false
   timeout:
     description: Seconds after which a server that does not come to an end is left.
     type: float
@@ -87,7 +92,7 @@ EXAMPLES = r"""
 - name: Ask for an A or better
   ansible.builtin.assert:
     that: tls.grade in ['A+', 'A']
-    fail_msg: "{{ (tls.caps + tls.warnings) | map(attribute='observed') | join('; ') }}"
+    fail_msg: "{{ (tls.caps + tls.grade_warnings) | map(attribute='observed') | join('; ') }}"
 """
 
 RETURN = r"""
@@ -119,8 +124,8 @@ caps:
   elements: dict
   returned: success
   sample: [{rule: old-tls, revision: 2009q, cap: B, text: TLS 1.0 or TLS 1.1 is supported., observed: TLSv1.1 offered}]
-warnings:
-  description: What made it an A- at best.
+grade_warnings:
+  description: The guide's warnings, which leave an A- at best. (Ansible keeps the name C(warnings) of a result to itself.)
   type: list
   elements: dict
   returned: success
@@ -238,6 +243,7 @@ def main() -> None:
             "server_name": {"type": "str"},
             "ca_path": {"type": "path"},
             "ca": {"type": "str", "default": ""},
+            "system_roots": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 30},
             "http_port": {"type": "int"},
             "scanner": {"type": "str", "default": ""},
@@ -257,6 +263,7 @@ def main() -> None:
             timeout=params["timeout"],
             scanner=params["scanner"],
             openssl=openssl,
+            system_roots=params["system_roots"],
             http_port=params["http_port"] or (80 if params["port"] == 443 else None),
         )
     except _tls_sslyze.ScannerMissing as problem:

@@ -72,7 +72,7 @@ checks:
   description: Every check.
   type: list
   elements: dict
-  returned: always
+  returned: success
   sample:
     - {area: From the LAN, site: media.example.org, title: Websocket, status: pass, found: upgraded, todo: ''}
 counts:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ansible_collections.jellynet.jellyfin.plugins.plugin_utils import _verify_plan as plan
 from ansible_collections.jellynet.jellyfin.plugins.plugin_utils._verify_edge import check_edge, discovered
 from ansible_collections.jellynet.jellyfin.plugins.plugin_utils._verify_grade import check_grade
 from ansible_collections.jellynet.jellyfin.plugins.plugin_utils._verify_hosts import check_hosts
@@ -32,7 +31,7 @@ def judge(observed: Seen, sites: Sequence[Seen], host: Seen, options: Seen) -> l
 
     ``observed``: ``lan`` and ``wan`` (what edge_probe_info returned there, nothing where there is no such seat), ``discovery``,
     ``ssdp``, ``state`` (edge_state_info), ``grades`` by domain, ``installs`` by host (edge_state_info's ``network``).
-    ``options``: http_port, https_port, listeners, lan, lan_address, wan_address, minimum_grade, mozilla.
+    ``options``: http_port, https_port, listeners, lan, minimum_grade, mozilla.
     """
     sheet = Sheet()
     lan = [str(item) for item in options.get("lan") or []]
@@ -45,7 +44,7 @@ def judge(observed: Seen, sites: Sequence[Seen], host: Seen, options: Seen) -> l
             sheet.part(seat.area).skip("All of it", seat.why_not, todo)
             continue
         for site in sites:
-            check_site(sheet, seat, site, host, plan.edge_address(name, host, options))
+            check_site(sheet, seat, site, host)
         check_edge(sheet, seat, sites, host, observed, options)
     check_hosts(sheet, (home, wan), sites, host, observed)
     return sheet.checks

@@ -33,7 +33,7 @@ def at_least(grade: str, minimum: str) -> bool:
 
 def reasons(seen: Seen) -> str:
     """What kept the grade down, in words."""
-    return "; ".join(str(item["observed"]) for item in [*(seen.get("caps") or []), *(seen.get("warnings") or [])])
+    return "; ".join(str(item["observed"]) for item in [*(seen.get("caps") or []), *(seen.get("grade_warnings") or [])])
 
 
 def _grade(part: Part, site: Seen, seen: Seen, public: bool, asked: str) -> None:
@@ -58,14 +58,11 @@ def _mozilla(part: Part, seen: Seen, public: bool, wanted: str) -> None:
         part.ok(title, f"complies with version {seen['mozilla'].get('guideline')}")
         return
     violations = [dict(item) for item in verdict.get("violations") or []]
-    # Lifetime and HSTS follow from whose certificate it is, and that was the user's choice.
-    blamed = [
-        item
-        for item in violations
-        if public or item.get("rule") not in ("maximum_certificate_lifespan", "hsts_min_age", "trust")
-    ]
+    # A lifetime is the CA's choice. Trust and HSTS follow from whose certificate it is, and that was the user's choice.
+    excused = {"maximum_certificate_lifespan"} | (set() if public else {"hsts_min_age", "trust"})
+    blamed = [item for item in violations if item.get("rule") not in excused]
     found = "; ".join(str(item["observed"]) for item in violations)
     if blamed:
         part.say(FAIL, title, found, "run site.yml")
     else:
-        part.say(PASS, title, f"complies but for what a certificate that is not public brings with it: {found}")
+        part.say(PASS, title, f"complies but for what comes with the certificate: {found}")

@@ -12,6 +12,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+EDGE = "@EDGE@"  # edge_probe_info puts the address of the edge there
 UNKNOWN_NAME = "jellynet-unknown.invalid"
 FORGED = "203.0.113.7"  # TEST-NET-3: nobody's address
 ACME_PATH = "/.well-known/acme-challenge/jellynet-verify"
@@ -53,14 +54,13 @@ def in_networks(address: str, networks: Iterable[str]) -> bool:
     return any((mapped or parsed) in ipaddress.ip_network(network) for network in networks)
 
 
-def lan_address(host: Mapping[str, Any], lan: Sequence[str]) -> str:
-    """The edge's own address on its LAN, IPv4 first; '' without one."""
+def lan_addresses(host: Mapping[str, Any], lan: Sequence[str]) -> list[str]:
+    """The edge's own addresses on its LAN, IPv4 first."""
     mine = [address for address in own_addresses(host) if in_networks(address, lan)]
-    mine.sort(key=lambda address: (":" in address, address.startswith("fe80"), address))
-    return mine[0] if mine else ""
+    return sorted((item for item in mine if not item.startswith("fe80")), key=lambda item: (":" in item, item))
 
 
-def _site_probes(site: Mapping[str, Any], address: str, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _site_probes(site: Mapping[str, Any], options: Mapping[str, Any]) -> list[dict[str, Any]]:
     domain, path = str(site["domain"]), str(site.get("path") or "")
     secure, plain = f"https://{domain}", f"http://{domain}"
     probes: list[dict[str, Any]] = [
@@ -69,7 +69,7 @@ def _site_probes(site: Mapping[str, Any], address: str, options: Mapping[str, An
         {"id": "acme", "kind": "http", "url": plain + ACME_PATH},
         {"id": "front", "kind": "http", "url": f"{secure}{path}/System/Info/Public"},
         {"id": "health", "kind": "http", "url": f"{secure}{path}/health"},
-        {"id": "h2", "kind": "tls", "address": address, "port": 443, "server_name": domain, "alpn": ["h2", "http/1.1"]},
+        {"id": "h2", "kind": "tls", "address": EDGE, "port": 443, "server_name": domain, "alpn": ["h2", "http/1.1"]},
         {"id": "websocket", "kind": "http", "url": f"{secure}{path}/socket", "websocket": True, "authorize": True},
         {"id": "generation", "kind": "http", "url": secure + GENERATION_PATH},
     ]
@@ -99,75 +99,69 @@ def _site_probes(site: Mapping[str, Any], address: str, options: Mapping[str, An
         probes.append({"id": "echo forged", "kind": "http", "url": secure + path + echo, "headers": forged})
     for probe in probes:
         if probe["kind"] == "http":
-            probe["address"] = address
+            probe["address"] = EDGE
         probe["id"] = f"{domain}|{probe['id']}"
     return probes
 
 
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
-
-
 def _edge_probes(
-    sites: Sequence[Mapping[str, Any]], host: Mapping[str, Any], address: str, options: Mapping[str, Any]
+    sites: Sequence[Mapping[str, Any]], host: Mapping[str, Any], options: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     http_port, https_port = int(options["http_port"]), int(options["https_port"])
-    base = _bracketed(address)
     first = sites[0]
     path = str(first.get("path") or "")
     probes: list[dict[str, Any]] = [
-        {"id": "unknown name http", "kind": "http", "url": f"http://{UNKNOWN_NAME}/", "address": address},
-        {"id": "unknown name https", "kind": "http", "url": f"https://{UNKNOWN_NAME}/", "address": address},
-        {"id": "no sni", "kind": "tls", "address": address, "port": 443, "server_name": ""},
-        {"id": "quic", "kind": "quic", "address": address, "port": 443},
-        {"id": "direct", "kind": "http", "url": f"http://{base}:{http_port}{path}/System/Info/Public"},
+        {"id": "unknown name http", "kind": "http", "url": f"http://{UNKNOWN_NAME}/", "address": EDGE},
+        {"id": "unknown name https", "kind": "http", "url": f"https://{UNKNOWN_NAME}/", "address": EDGE},
+        {"id": "no sni", "kind": "tls", "address": EDGE, "port": 443, "server_name": ""},
+        {"id": "quic", "kind": "quic", "address": EDGE, "port": 443},
+        {"id": "direct", "kind": "http", "url": f"http://{EDGE}:{http_port}{path}/System/Info/Public"},
         {
             "id": "direct tls",
             "kind": "http",
             "url": f"https://{first['domain']}:{https_port}{path}/System/Info/Public",
-            "address": address,
+            "address": EDGE,
         },
         {
             "id": f"udp {DISCOVERY_PORT}",
             "kind": "udp",
-            "address": address,
+            "address": EDGE,
             "port": DISCOVERY_PORT,
             "payload": "discovery",
         },
-        {"id": f"udp {SSDP_PORT}", "kind": "udp", "address": address, "port": SSDP_PORT, "payload": "ssdp"},
+        {"id": f"udp {SSDP_PORT}", "kind": "udp", "address": EDGE, "port": SSDP_PORT, "payload": "ssdp"},
     ]
     echo = str(options.get("echo_path") or "")
     if echo:
         headers = {"X-Forwarded-For": FORGED}
         probes.append(
-            {"id": "direct echo", "kind": "http", "url": f"http://{base}:{http_port}{path}{echo}", "headers": headers}
+            {"id": "direct echo", "kind": "http", "url": f"http://{EDGE}:{http_port}{path}{echo}", "headers": headers}
         )
     ports = {80, 443, http_port, https_port} | set(open_listeners(host, "tcp"))
-    probes += [{"id": f"tcp {port}", "kind": "tcp", "address": address, "port": port} for port in sorted(ports)]
+    probes += [{"id": f"tcp {port}", "kind": "tcp", "address": EDGE, "port": port} for port in sorted(ports)]
     return probes
 
 
-def edge_address(seat: str, host: Mapping[str, Any], options: Mapping[str, Any]) -> str:
-    """Where a seat (lan or wan) finds the edge; '' to go by each site's name."""
+def candidates(seat: str, host: Mapping[str, Any], options: Mapping[str, Any], domain: str) -> list[str]:
+    """Where a seat (lan or wan) may find the edge: what was told, or its addresses in the LAN, or the site's name."""
     told = str(options.get(f"{seat}_address") or "")
-    if told or seat == "wan":
-        return told
-    return lan_address(host, options.get("lan") or []) or str(options.get("reached_at") or "")
+    if told:
+        return [told]
+    mine = lan_addresses(host, options.get("lan") or []) if seat == "lan" else []
+    return mine or [domain]
 
 
 def plan(
     sites: Sequence[Mapping[str, Any]],
-    seat: str,
     host: Mapping[str, Any],
     options: Mapping[str, Any],
     discovered: Iterable[str] = (),
 ) -> list[dict[str, Any]]:
     """All probes of one seat. ``discovered`` are the addresses that discovery gave: a client would connect there."""
-    address = edge_address(seat, host, options)
     probes: list[dict[str, Any]] = []
     for site in sites:
-        probes += _site_probes(site, address or str(site["domain"]), options)
-    probes += _edge_probes(sites, host, address or str(sites[0]["domain"]), options)
+        probes += _site_probes(site, options)
+    probes += _edge_probes(sites, host, options)
     for url in sorted(set(discovered)):
         if url.startswith(("http://", "https://")):
             probes.append({"id": "discovered " + url, "kind": "http", "url": url.rstrip("/") + "/System/Info/Public"})

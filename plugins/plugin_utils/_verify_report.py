@@ -13,7 +13,8 @@ from typing import Any
 
 from ansible_collections.jellynet.jellyfin.plugins.plugin_utils._verify_sheet import FAIL, NOT_CHECKED, PASS
 
-MARKS = {PASS: "ok  ", FAIL: "FAIL", NOT_CHECKED: "-   "}
+TITLE = 38
+MARKS = {PASS: "ok    ", FAIL: "FAIL  ", NOT_CHECKED: "-     "}
 GRADE_KEYS = (
     "host",
     "port",
@@ -25,7 +26,7 @@ GRADE_KEYS = (
     "not_checked",
     "scores",
     "caps",
-    "warnings",
+    "grade_warnings",
     "protocols",
     "suites",
     "preference",
@@ -95,16 +96,19 @@ def table(said: Mapping[str, Any], width: int = 110) -> str:
         grade = site["grade"].get("grade")
         rows.append(f"  {site['url']}" + (f"  grade {grade}" if grade else ""))
     area = ""
-    indent = 4 + 2 + 30 + 2
+    first = 8 + TITLE
     for check in said["checks"]:
         heading = check["area"] + (f": {check['site']}" if many and check["site"] else "")
         if heading != area:
             area = heading
             rows += ["", area]
-        text = check["found"] + (f" -> {check['todo']}" if check["todo"] and check["status"] != PASS else "")
-        wrapped = textwrap.wrap(text, width - indent, break_long_words=False, break_on_hyphens=False) or [""]
-        rows.append(f"  {MARKS[check['status']]}{check['title']:<32.32}{wrapped[0]}")
-        rows += [" " * indent + rest for rest in wrapped[1:]]
+        head = f"  {MARKS[check['status']]}{check['title'][: TITLE - 2]:<{TITLE}}"
+        if check["status"] == PASS:
+            rows.append(head + textwrap.shorten(check["found"], width - first, placeholder=" ..."))
+            continue
+        text = check["found"] + (f" -> {check['todo']}" if check["todo"] else "")
+        wrapped = textwrap.wrap(text, width - first, break_on_hyphens=False) or [""]
+        rows += [head + wrapped[0], *(" " * first + rest for rest in wrapped[1:])]
     counts = said["counts"]
     rows += ["", f"{counts[PASS]} passed, {counts[FAIL]} failed, {counts[NOT_CHECKED]} not checked", ""]
     return "\n".join(rows)
@@ -117,6 +121,7 @@ def page(said: Mapping[str, Any], template: str) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     areas: dict[tuple[str, str], list[Mapping[str, str]]] = {}
     for check in said["checks"]:
-        areas.setdefault((check["area"], check["site"]), []).append(check)
+        # With one site there is no need to tell its checks from those of the edge.
+        areas.setdefault((check["area"], check["site"] if len(said["sites"]) > 1 else ""), []).append(check)
     graded = [site for site in said["sites"] if "grade" in site["grade"]]
     return environment.from_string(template).render(report=said, areas=areas, graded=graded)

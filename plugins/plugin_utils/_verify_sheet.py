@@ -58,7 +58,8 @@ class Seat:
         self.wan = wan
         self.area = "From the Internet" if wan else "From the LAN"
         seen = seen or {}
-        self.results: Seen = seen.get("results") or {}
+        self.results: Seen = seen.get("seen") or {}
+        self.edge = str(seen.get("edge") or "")
         self.addresses = [str(item) for item in seen.get("addresses") or []]
         mine = plan.own_addresses(host)
         self.on_edge = bool(self.addresses) and all(

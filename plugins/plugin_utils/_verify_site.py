@@ -29,10 +29,10 @@ OVERWRITE = "run site.yml: the proxy has to overwrite the header"
 FRONT = "Server through the proxy"
 
 
-def check_site(sheet: Sheet, seat: Seat, site: Seen, host: Seen, address: str) -> None:
+def check_site(sheet: Sheet, seat: Seat, site: Seen, host: Seen) -> None:
     """All that one seat sees of one site."""
     part = sheet.part(seat.area, str(site["domain"]))
-    _dns(part, seat, site, host, address)
+    _dns(part, seat, site, host)
     _tls(part, seat, site)
     _redirect(part, seat, site)
     _http_versions(part, seat, site, host)
@@ -79,7 +79,7 @@ def _front(part: Part, seat: Seat, site: Seen) -> bool:
     return False
 
 
-def _dns(part: Part, seat: Seat, site: Seen, host: Seen, address: str) -> None:
+def _dns(part: Part, seat: Seat, site: Seen, host: Seen) -> None:
     domain = str(site["domain"])
     found = [str(item) for item in seat.get("dns", domain).get("addresses") or []]
     mine = plan.own_addresses(host)
@@ -89,7 +89,7 @@ def _dns(part: Part, seat: Seat, site: Seen, host: Seen, address: str) -> None:
             f"{domain} does not resolve here: {seat.get('dns', domain).get('error') or 'no address'}",
             f"add an address record for {domain}" + ("" if seat.wan else " in your router or DNS server"),
         )
-    elif any(item in mine or item == address for item in found):
+    elif any(item in mine or item == seat.edge for item in found):
         part.ok("DNS of the name", f"{', '.join(found)}: the edge itself")
     elif all(plan.in_networks(item, LOOPBACK) for item in found):
         if seat.on_edge:

@@ -151,7 +151,7 @@ def grade() -> dict[str, Any]:
         "grade": "A+", "grade_ignoring_trust": "A+", "rating": "SSL Labs Server Rating Guide 2009r (2025-05-16)",
         "not_checked": [{"rule": "ticketbleed", "revision": "2009o", "why": "a bug of one vendor's appliances"}],
         "scores": {"protocol": 100.0, "key_exchange": 90, "cipher_strength": 90.0, "total": 93.0},
-        "caps": [], "warnings": [], "protocols": ["TLSv1.2", "TLSv1.3"], "preference": "client",
+        "caps": [], "grade_warnings": [], "protocols": ["TLSv1.2", "TLSv1.3"], "preference": "client",
         "suites": {
             "TLSv1.2": [dict(suite, name=f"TLS_ECDHE_ECDSA_WITH_{name}") for name in ("AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256")],
             "TLSv1.3": [dict(suite, name=f"TLS_{name}") for name in ("AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256")],
@@ -188,10 +188,11 @@ def deployment(
 
     def seat(name: str) -> dict[str, Any]:
         wan = name == "wan"
-        probes = plan.plan(sites, name, here, given, [] if wan else discovered)
+        probes = plan.plan(sites, here, given, [] if wan else discovered)
         return {
-            "results": {probe["id"]: probe_result(probe, wan) for probe in probes},
+            "seen": {probe["id"]: probe_result(probe, wan) for probe in probes},
             "addresses": [RENTED if wan else LAPTOP],
+            "edge": PUBLIC if wan else EDGE,
         }
 
     observed = {

@@ -70,7 +70,7 @@ def good() -> Any:
 def bad() -> Any:
     parts = deployment(sites=[site(), site(domain=LONG)])
     parts[0]["wan"] = {}
-    parts[0]["lan"]["results"][f"{DOMAIN}|websocket"]["status"] = 404
+    parts[0]["lan"]["seen"][f"{DOMAIN}|websocket"]["status"] = 404
     parts[2]["firewalls"]["firewalld"]["active"] = False
     parts[0]["grades"][LONG].update(
         grade="T",

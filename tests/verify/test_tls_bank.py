@@ -604,9 +604,9 @@ def test_grade(graded: Graded, name: str) -> None:
         f"{case.why}; caps {seen['caps']}, warnings {seen['warnings']}, {seen['scores']}"
     )
     assert {item["rule"] for item in seen["caps"]} == set(case.caps), case.why
-    assert {item["rule"] for item in seen["warnings"]} == set(case.warnings), case.why
+    assert {item["rule"] for item in seen["grade_warnings"]} == set(case.warnings), case.why
     assert seen["grade_ignoring_trust"] == (case.ignoring_trust or case.grade)
-    assert all(item["observed"] and item["revision"].startswith("2009") for item in seen["caps"] + seen["warnings"])
+    assert all(item["observed"] and item["revision"].startswith("2009") for item in seen["caps"] + seen["grade_warnings"])
     if case.scores:
         points = seen["scores"]
         assert (points["protocol"], points["key_exchange"], points["cipher_strength"]) == case.scores

@@ -10,14 +10,13 @@ from typing import Any, Callable
 from ansible_collections.jellynet.jellyfin.plugins.plugin_utils import _verify_plan
 
 DOCUMENTATION = r"""
-name: verify_address
-short_description: Where a client finds an edge
+name: verify_edge
+short_description: Where a client may find an edge
 version_added: "1.0.0"
 author: The jellynet authors (@jellynet)
 description:
-  - Returns the address that was told, or for the LAN the edge's own address there, or how Ansible reaches it.
-  - Empty means that the client goes by the site's name.
-positional: seat, options
+  - Returns the address that was told, or for the LAN the edge's own addresses there, or the site's name.
+positional: seat, options, domain
 options:
   _input:
     description: What M(jellynet.jellyfin.host_info) returned for the edge.
@@ -29,30 +28,35 @@ options:
     required: true
     choices: [lan, wan]
   options:
-    description: C(lan), C(lan_address), C(wan_address), C(reached_at).
+    description: C(lan), C(lan_address), C(wan_address).
     type: dict
+    required: true
+  domain:
+    description: The name to go by where nothing else is known.
+    type: str
     required: true
 """
 
 EXAMPLES = r"""
 - name: Show where the LAN finds the edge
   ansible.builtin.debug:
-    msg: "{{ host | jellynet.jellyfin.verify_address('lan', {'lan': ['192.168.1.0/24']}) }}"
+    msg: "{{ host | jellynet.jellyfin.verify_edge('lan', {'lan': ['192.168.1.0/24']}, 'media.example.org') }}"
 """
 
 RETURN = r"""
 _value:
-  description: The address, or nothing.
-  type: str
+  description: Addresses, or one name.
+  type: list
+  elements: str
 """
 
 
-def verify_address(host: dict[str, Any], seat: str, options: dict[str, Any]) -> str:
-    return _verify_plan.edge_address(seat, host, options)
+def verify_edge(host: dict[str, Any], seat: str, options: dict[str, Any], domain: str) -> list[str]:
+    return _verify_plan.candidates(seat, host, options, domain)
 
 
 class FilterModule:
     """Ansible looks for this class."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"verify_address": verify_address}
+        return {"verify_edge": verify_edge}
