@@ -120,8 +120,9 @@ def trust(lab: str, host: str, *, take_away: bool = False) -> None:
 def point(lab: str, topology: Topology, name: str, target: str) -> str:
     """A DNS name leads to an address, or to a host of the lab; `none` takes it away."""
     host = server(topology)
+    # The name server adds addresses to those that are there.
+    tell(lab, host.name, "clear-a", {"host": f"{name}."})
     if target == "none":
-        tell(lab, host.name, "clear-a", {"host": f"{name}."})
         return "nowhere"
     address = target
     if target in topology.hosts:
