@@ -163,7 +163,8 @@ def entries(text: str, version: int) -> list[Entry]:
             continue
         apps = ["" if word == "-" else word.replace("%20", " ") for word in words[6:8]] if len(words) >= 8 else ["", ""]
         direction = words[-1] if len(words) in (7, 9) else "in"
-        found.append(Entry(version, *words[:6], *apps, direction))
+        action, proto, dport, dst, sport, src = words[:6]
+        found.append(Entry(version, action, proto, dport, dst, sport, src, apps[0], apps[1], direction))
     return found
 
 

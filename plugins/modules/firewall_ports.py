@@ -236,6 +236,7 @@ ATTEMPTS = 3
 ZONE_FILE = "zone_file_"
 KEPT_OFF = "kept_off_firewalld"
 
+DBUS_ERROR = ""
 try:
     import dbus
 except ImportError:
@@ -250,7 +251,7 @@ class Run:
         self.module = module
         self.params = module.params
         self.system = system
-        self.backends = {"firewalld": firewalld, "ufw": ufw}
+        self.backends: dict[str, Any] = {"firewalld": firewalld, "ufw": ufw}
         self.result: dict[str, Any] = {
             "changed": False,
             "backend": "none",
