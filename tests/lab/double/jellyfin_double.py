@@ -297,15 +297,18 @@ class Server:
         return self.answer("<root><device><manufacturer>Jellyfin</manufacturer></device></root>", kind="text/xml")
 
     async def page(self, request: web.Request, seen: addresses.Seen) -> web.StreamResponse:
-        text = "<!doctype html><title>Jellyfin double</title><p>A double of the Jellyfin server, for tests. It is not Jellyfin."
-        return self.answer(text, kind="text/html", headers={"Cache-Control": "no-cache"})
+        path = self.home.data / "double" / "index.html"
+        if not path.exists():
+            text = "<!doctype html><title>Jellyfin double</title><p>A double of the Jellyfin server, for tests. It is not Jellyfin."
+            path.write_text(text)
+        return await media.send_file(request, path, "text/html", {"Server": SERVER, "Cache-Control": "no-cache"})
 
     async def film(self, request: web.Request, seen: addresses.Seen) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):
             return self.answer("", status=405)
         path = self.home.data / "double" / "film.mkv"
         media.make_film(path, self.film_size)
-        return await media.send_film(request, path, {"Server": SERVER})
+        return await media.send_file(request, path, "video/x-matroska", {"Server": SERVER})
 
     async def not_found(self, request: web.Request, seen: addresses.Seen) -> web.StreamResponse:
         return self.answer("", status=404)

@@ -25,7 +25,8 @@ def make_film(path: Path, size: int) -> None:
             os.pwrite(film.fileno(), b"%016x" % offset, offset)
 
 
-async def send_film(request: web.Request, path: Path, headers: dict[str, str]) -> web.StreamResponse:
+async def send_file(request: web.Request, path: Path, kind: str, headers: dict[str, str]) -> web.StreamResponse:
+    """A file with ranges: what the server streams, and the static files of its web client."""
     stat = path.stat()
     size, etag = stat.st_size, f'"{int(stat.st_mtime):x}-{stat.st_size:x}"'
     modified = email.utils.formatdate(int(stat.st_mtime), usegmt=True)
@@ -33,7 +34,7 @@ async def send_film(request: web.Request, path: Path, headers: dict[str, str]) -
         "Accept-Ranges": "bytes",
         "ETag": etag,
         "Last-Modified": modified,
-        "Content-Type": "video/x-matroska",
+        "Content-Type": kind,
     }
     first, last, status = 0, size - 1, 200
     asked = request.headers.get("Range", "")
