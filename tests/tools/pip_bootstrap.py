@@ -28,7 +28,9 @@ def main(venv: Path) -> None:
         sys.exit(f"{venv}: ansible-test names no version of pip where it did; see tests/tools/pip_bootstrap.py")
     said = subprocess.run([venv / "bin" / "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
     pairs = re.findall(r"^(?:global|user|:env:)\.([\w-]+)='(.*)'$", said, re.M)
-    settings = "[global]\n" + "".join(f"{key} = {value.replace(chr(92) + 'n', ' ')}\n" for key, value in dict(pairs).items())
+    settings = "[global]\n" + "".join(
+        f"{key} = {value.replace(chr(92) + 'n', ' ')}\n" for key, value in dict(pairs).items()
+    )
     cache = Path.home() / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     for version in versions:

@@ -19,9 +19,21 @@ AT_ONCE = int(os.environ.get("JELLYNET_SCENARIOS_AT_ONCE", "2"))
 def run(name: str) -> tuple[str, int, float, str]:
     begin = time.monotonic()
     log = LOGS / f"{name}{os.environ.get('JELLYNET_LOG_MARK', '')}.log"
-    settings = {"MOLECULE_GLOB": "molecule/*/molecule.yml", "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "COLUMNS": "160"}
+    settings = {
+        "MOLECULE_GLOB": "molecule/*/molecule.yml",
+        "NO_COLOR": "1",
+        "ANSIBLE_NOCOLOR": "1",
+        "PY_COLORS": "0",
+        "COLUMNS": "160",
+    }
     with log.open("w") as handle:
-        done = subprocess.run(["molecule", "test", "-s", name], cwd=ROOT, env=os.environ | settings, stdout=handle, stderr=subprocess.STDOUT)
+        done = subprocess.run(
+            ["molecule", "test", "-s", name],
+            cwd=ROOT,
+            env=os.environ | settings,
+            stdout=handle,
+            stderr=subprocess.STDOUT,
+        )
     said = log.read_text(errors="replace")
     tests = " and ".join(re.findall(r"^\d+ passed.*? in [\d.]+m?s.*$|^.*\d+ failed.* in [\d.]+m?s.*$", said, re.M))
     if done.returncode:
@@ -40,7 +52,9 @@ def main(names: list[str]) -> int:
             name, code, seconds, tests = results[-1]
             print(f"scenario {name}: {'ok' if code == 0 else 'FAILED'} in {seconds:.0f} s. {tests}", flush=True)
     failed = [name for name, code, *_ in results if code]
-    print(f"{len(results) - len(failed)} scenarios passed, {len(failed)} failed{': ' + ', '.join(failed) if failed else ''}")
+    print(
+        f"{len(results) - len(failed)} scenarios passed, {len(failed)} failed{': ' + ', '.join(failed) if failed else ''}"
+    )
     return 1 if failed else 0
 
 

@@ -60,7 +60,7 @@ def up(path: Path, lab: str, fresh: bool = False) -> Path:
             each(topology, lambda host: hosts.prepare(lab, host, topology))
         if any(host.setup for host in topology.hosts.values()):
             with step(f"{lab}: what was on the hosts before"):
-                each(topology, lambda host: hosts.inside(lab, host.name, host.setup or "true"))
+                each(topology, lambda host: hosts.inside(lab, host.name, topology.filled(host.setup)))
         services.start(lab, topology)
     except BaseException:
         down(lab)
