@@ -143,8 +143,15 @@ def ansible_playbook(lab: Lab) -> Callable[..., Any]:
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
             "ANSIBLE_NOCOLOR": "1",
         }
-        argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(lab.inventory), str(ROOT / "playbooks" / playbook)]
-        return subprocess.run([*argv, *arguments], capture_output=True, text=True, env=os.environ | settings | env, cwd=ROOT)
+        argv = [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            "-i",
+            str(lab.inventory),
+            str(ROOT / "playbooks" / playbook),
+        ]
+        return subprocess.run(
+            [*argv, *arguments], capture_output=True, text=True, env=os.environ | settings | env, cwd=ROOT
+        )
 
     return run
 
