@@ -135,7 +135,7 @@ def _hsts(facts: Facts, *states: str) -> str:
 
 def rsa_equivalent(algorithm: str, bits: int) -> int:
     """The strength of a key as bits of RSA. X25519 and its like count by their field: 253 or 255 bits are as good as 256."""
-    if algorithm.startswith(("RSA", "DSA", "DH")) and not algorithm.startswith("DHE_EC"):
+    if algorithm in ("RSA", "DSA", "DH"):
         return bits
     security = 128 if 250 <= bits < 384 else bits // 2
     return next(rsa for level, rsa in RSA_EQUIVALENT if security >= level)

@@ -29,7 +29,8 @@ def check_edge(sheet: Sheet, seat: Seat, sites: Sequence[Seen], host: Seen, obse
     """All that one seat sees of the edge itself."""
     part = sheet.part(seat.area)
     if not seat.wan:
-        _discovery(part, seat, observed.get("discovery") or {}, options)
+        up = any(server.get("reachable") for server in (host.get("servers") or {}).values())
+        _discovery(part, seat, observed.get("discovery") or {}, options, up)
         _ssdp(part, seat, observed.get("ssdp") or {}, options)
         _direct(part, seat, options)
     _unknown_names(part, seat)
@@ -65,7 +66,7 @@ def _not_asked(part: Part, title: str, seat: Seat, seen: Seen, who: str, switch:
     return True
 
 
-def _discovery(part: Part, seat: Seat, seen: Seen, options: Seen) -> None:
+def _discovery(part: Part, seat: Seat, seen: Seen, options: Seen, server_up: bool) -> None:
     if _not_asked(part, DISCOVERY, seat, seen, _who(options, "discovery"), "jellyfin_discovery"):
         return
     addresses = discovered(seen)
@@ -77,11 +78,10 @@ def _discovery(part: Part, seat: Seat, seen: Seen, options: Seen) -> None:
         )
         return
     if not addresses:
-        part.bad(
-            DISCOVERY,
-            "nobody answers 'Who is JellyfinServer?'",
-            "run site.yml, and see that no firewall stops 7359/udp",
-        )
+        todo = "run site.yml, and see that no firewall stops 7359/udp"
+        if not server_up:
+            todo = "start Jellyfin: without a server there is no address to give"
+        part.bad(DISCOVERY, "nobody answers 'Who is JellyfinServer?'", todo)
         return
     wrong = [
         f"{url} ({said(seat.get('discovered ' + url))})"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -109,13 +110,12 @@ def _server(site: Seen, host: Seen) -> tuple[str, Seen]:
 
 def _wizard(part: Part, site: Seen, host: Seen) -> None:
     key, server = _server(site, host)
-    if not server.get("reachable"):
-        why = f" ({server['error']})" if server.get("error") else ""
-        part.bad(
-            "First-run wizard",
-            f"no server answers the edge at {key}{why}, which counts as {UNFINISHED}",
-            "start Jellyfin, " + WIZARD,
-        )
+    why = re.sub(r"^\[Errno -?\d+\] ", "", str(server.get("error") or ""))
+    silent = f"no server answers the edge at {key}" + (f" ({why})" if why else "")
+    if not server.get("reachable") and site.get("admit_internet"):
+        part.bad("First-run wizard", f"{silent}; an earlier run found the wizard done", "start Jellyfin")
+    elif not server.get("reachable"):
+        part.bad("First-run wizard", f"{silent}, which counts as {UNFINISHED}", "start Jellyfin, " + WIZARD)
     elif not server.get("ready"):
         part.skip(
             "First-run wizard", "the server is still starting and does not say", "verify again when it has started"

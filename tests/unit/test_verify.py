@@ -264,6 +264,20 @@ def test_no_server_yet_counts_as_unfinished() -> None:
     )
 
 
+def test_a_server_that_is_down_after_the_wizard_was_done() -> None:
+    parts = deployment()
+    parts[2]["servers"]["127.0.0.1:8096"] = {"reachable": False, "error": "[Errno 111] Connection refused"}
+    parts[0]["discovery"] = {"servers": []}
+    parts[0]["lan"]["seen"]["udp 7359"]["state"] = "silent"
+    checks = judge(parts)
+    found = checks[SERVER, "First-run wizard"]["found"]
+    assert (
+        found
+        == "no server answers the edge at 127.0.0.1:8096 (Connection refused); an earlier run found the wizard done"
+    )
+    assert checks[LAN, "Client discovery (7359/udp)"]["todo"].startswith("start Jellyfin")
+
+
 def test_firewall_off_says_what_is_exposed() -> None:
     parts = deployment()
     parts[2]["firewalls"]["firewalld"]["active"] = False

@@ -1,0 +1,255 @@
+"""HSTS, names, DER, hellos and the scanner's report: what is read from elsewhere is read with care."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import (
+    _tls_der,
+    _tls_hello,
+    _tls_hsts,
+    _tls_probe,
+    _tls_sslyze,
+    _tls_suites,
+    _tls_trust,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+HALF_A_YEAR = 15552000
+
+
+@pytest.mark.parametrize(
+    ("headers", "state", "age"),
+    [
+        ([], "absent", None),
+        (["max-age=63072000"], "ok", 63072000),
+        (["max-age=63072000; includeSubDomains; preload"], "ok", 63072000),
+        (['MAX-AGE="63072000"'], "ok", 63072000),
+        ([" max-age = 63072000 ;; "], "ok", 63072000),
+        (["max-age=63072000; unknown=yes"], "ok", 63072000),
+        ([f"max-age={HALF_A_YEAR}"], "ok", HALF_A_YEAR),
+        ([f"max-age={HALF_A_YEAR - 1}"], "short", HALF_A_YEAR - 1),
+        (["max-age=0"], "disabled", 0),
+        (["includeSubDomains"], "invalid", None),
+        (["max-age"], "invalid", None),
+        (["max-age="], "invalid", None),
+        (["max-age=-1"], "invalid", None),
+        (["max-age=1e9"], "invalid", None),
+        (["max-age=63072000, includeSubDomains"], "invalid", None),
+        (["max-age=1; max-age=63072000"], "invalid", None),
+        (["max-age=63072000; <b>"], "invalid", None),
+        ([""], "invalid", None),
+        (["max-age=63072000", "max-age=0"], "ok", 63072000),
+        (["max-age=0", "max-age=63072000"], "disabled", 0),
+    ],
+)
+def test_hsts(headers: list[str], state: str, age: int | None) -> None:
+    seen = _tls_hsts.parse(headers)
+    assert (seen["state"], seen["max_age"]) == (state, age)
+    assert bool(seen["problem"]) is (state != "ok")
+
+
+@given(st.text(max_size=60))
+def test_hsts_never_raises(text: str) -> None:
+    assert _tls_hsts.parse([text])["state"] in ("ok", "short", "disabled", "invalid")
+
+
+@pytest.mark.parametrize(
+    ("name", "patterns", "good"),
+    [
+        ("a.example.org", ["a.example.org"], True),
+        ("A.Example.org.", ["a.example.ORG"], True),
+        ("a.example.org", ["*.example.org"], True),
+        ("a.b.example.org", ["*.example.org"], False),
+        ("example.org", ["*.example.org"], False),
+        ("a.org", ["*.org"], False),
+        ("a.example.org", ["*"], False),
+        ("a.example.org", ["a*.example.org"], False),
+        ("192.0.2.1", ["192.0.2.1"], True),
+        ("192.0.2.1", ["*.0.2.1"], False),
+        ("fd00::1", ["fd00:0:0:0:0:0:0:1"], True),
+        ("a.example.org", [], False),
+    ],
+)
+def test_names(name: str, patterns: list[str], good: bool) -> None:
+    assert _tls_trust.matches(name, patterns) is good
+
+
+@given(st.binary(max_size=300))
+def test_der_never_raises(data: bytes) -> None:
+    text = _tls_der.pem(data)
+    assert _tls_der.is_self_issued(text) in (True, False)
+    assert isinstance(_tls_der.issuer_address(text), str)
+
+
+def aia(url: bytes) -> str:
+    return _tls_der.issuer_address(_tls_der.pem(b"\x30\x82" + _tls_der.CA_ISSUERS + bytes([len(url)]) + url))
+
+
+def test_issuer_address() -> None:
+    assert aia(b"http://ye1.i.example.org/") == "http://ye1.i.example.org/"
+    assert aia(b"https://ye1.i.example.org/") == ""
+    assert aia(b"file:///etc/passwd") == ""
+    assert aia(b"http://a b\r\nX: y") == ""
+    assert _tls_der.issuer_address("") == ""
+
+
+@given(st.binary(max_size=200))
+def test_server_hello_parses_or_is_refused(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        assert _tls_hello.parse_server_hello(data)["version"] <= 0xFFFF
+
+
+def test_hello_and_its_retry() -> None:
+    hello = _tls_hello.client_hello((0x1301,), (_tls_hello.TLS13,), (0x11EC,), "media.example.org")
+    assert hello[:3] == b"\x16\x03\x01" and struct.unpack(">H", hello[3:5])[0] == len(hello) - 5
+    assert b"media.example.org" in hello and b"\x11\xec" in hello
+    extensions = struct.pack(">HHH", 43, 2, 0x0304) + struct.pack(">HHH", 51, 2, 0x11EC)
+    body = b"\x03\x03" + _tls_hello.RETRY + b"\x00" + b"\x13\x01\x00" + struct.pack(">H", len(extensions)) + extensions
+    seen = _tls_hello.parse_server_hello(body)
+    assert seen == {"version": 0x0304, "suite": 0x1301, "compression": 0, "retry": True, "group": 0x11EC}
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "true"),
+    [
+        ("TLS_AES_128_GCM_SHA256", "TLSv1.3", {"forward_secrecy", "aead"}),
+        ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLSv1.2", {"forward_secrecy", "aead"}),
+        ("TLS_DHE_RSA_WITH_AES_128_CCM_8", "TLSv1.2", {"forward_secrecy", "aead"}),
+        ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", "TLSv1.2", {"forward_secrecy", "aead"}),
+        ("TLS_ECDH_ECDSA_WITH_AES_128_CBC_SHA", "TLSv1.2", {"cbc"}),
+        ("TLS_DH_anon_WITH_AES_128_CBC_SHA", "TLSv1.2", {"anonymous", "cbc"}),
+        ("TLS_RSA_WITH_RC4_128_MD5", "TLSv1.0", {"rc4"}),
+        ("TLS_DHE_RSA_EXPORT_WITH_DES40_CBC_SHA", "TLSv1.0", {"forward_secrecy", "export", "block64", "cbc"}),
+        ("TLS_RSA_WITH_3DES_EDE_CBC_SHA", "TLSv1.0", {"block64", "cbc"}),
+        ("TLS_RSA_WITH_NULL_SHA", "TLSv1.2", {"null"}),
+    ],
+)
+def test_suites(name: str, version: str, true: set[str]) -> None:
+    seen = _tls_suites.properties(name, 128, version)
+    assert {key for key, value in seen.items() if value is True} == true
+    assert seen["bits"] == (0 if "null" in true else 128)
+
+
+def scans(**changes: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {name: {"status": "COMPLETED", "result": {}} for name in _tls_sslyze.NEEDED}
+    found.update(changes)
+    return found
+
+
+def report(**changes: Any) -> dict[str, Any]:
+    server = {"connectivity_status": "COMPLETED", "scan_status": "COMPLETED", "scan_result": scans(), **changes}
+    return {"server_scan_results": [server], "invalid_server_strings": []}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            {"server_scan_results": [], "invalid_server_strings": [{"error_message": "Could not resolve hostname"}]},
+            "Could not resolve",
+        ),
+        (
+            report(connectivity_status="ERROR", connectivity_error_trace="...\nConnection rejected"),
+            "Connection rejected",
+        ),
+        (report(scan_status="ERROR_NO_CONNECTIVITY", scan_result=None), "ERROR_NO_CONNECTIVITY"),
+        (
+            report(scan_result=scans(robot={"status": "ERROR", "error_reason": "CONNECTIVITY_ISSUE"})),
+            "robot failed: CONNECTIVITY_ISSUE",
+        ),
+        (report(scan_result=scans(heartbleed={"status": "NOT_SCHEDULED"})), "heartbleed failed: NOT RUN"),
+        (
+            report(scan_result={key: value for key, value in scans().items() if key != "certificate_info"}),
+            "certificate_info failed",
+        ),
+    ],
+)
+def test_a_scan_that_is_not_complete_is_no_scan(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(_tls_sslyze.ScanError, match=words):
+        _tls_sslyze.server_result(given)
+
+
+def test_a_complete_scan() -> None:
+    assert set(_tls_sslyze.server_result(report())) == set(_tls_sslyze.NEEDED)
+    # Renegotiation cannot be asked of a server that has TLS 1.3 alone.
+    alone = report(scan_result=scans(session_renegotiation={"status": "ERROR", "error_reason": "BUG", "result": None}))
+    assert _tls_sslyze.server_result(alone)
+
+
+def program(path: Path, text: str) -> str:
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(path.stat().st_mode | stat.S_IEXEC)
+    return str(path)
+
+
+def test_scanner_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(_tls_sslyze, "PLACES", (str(tmp_path / "home" / "sslyze"),))
+    with pytest.raises(_tls_sslyze.ScannerMissing, match="python3 -m venv"):
+        _tls_sslyze.find()
+    (tmp_path / "home").mkdir()
+    here = program(tmp_path / "home" / "sslyze", "true")
+    assert _tls_sslyze.find() == here
+    on_path = program(tmp_path / "sslyze", "true")
+    assert _tls_sslyze.find() == on_path
+    assert _tls_sslyze.find(here) == here
+
+
+def test_scanner_that_writes_nothing(tmp_path: Path) -> None:
+    scan = _tls_sslyze.Scan(program(tmp_path / "sslyze", "echo unknown option >&2; exit 0"), "127.0.0.1", 1, "a.test")
+    with pytest.raises(_tls_sslyze.ScanError, match="wrote no report: unknown option"):
+        scan.result(5)
+    scan.close()
+    assert not os.path.exists(scan.folder)
+
+
+def test_scanner_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
+    marker = tmp_path / "child"
+    scan = _tls_sslyze.Scan(
+        program(tmp_path / "sslyze", f"sleep 60 & echo $! > {marker}; wait"), "127.0.0.1", 1, "a.test"
+    )
+    with pytest.raises(_tls_sslyze.ScanError, match="did not come to an end in time"):
+        scan.result(0.5)
+    scan.close()
+    child = int(marker.read_text())
+    state = Path(f"/proc/{child}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+def fake_server(monkeypatch: pytest.MonkeyPatch, order: list[int] | None) -> None:
+    """A server with an order of its own, or that takes the client's first."""
+
+    def hello(self: Any, suites: Any, versions: Any, groups: Any, server_name: Any = None) -> dict[str, Any]:
+        chosen = next((code for code in order if code in suites), None) if order else suites[0]
+        return {
+            "alert": None if chosen else 40,
+            "alert_name": "handshake_failure",
+            "suite": chosen,
+            "version": versions[0],
+            "group": None,
+        }
+
+    monkeypatch.setattr(_tls_probe.Target, "hello", hello)
+
+
+def test_whose_order_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = _tls_probe.Target("127.0.0.1", 1, "a.test", 1)
+    names = [
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    ]
+    codes = [_tls_probe.SUITE_CODES[name] for name in names]
+    fake_server(monkeypatch, None)
+    assert _tls_probe.preference(target, names, _tls_hello.TLS12) == ("client", [])
+    fake_server(monkeypatch, codes[::-1])
+    assert _tls_probe.preference(target, names, _tls_hello.TLS12) == ("server", names[::-1])
+    assert _tls_probe.preference(target, names[:1], _tls_hello.TLS12) == ("unknown", [])
