@@ -1,7 +1,7 @@
 """The contract that every proxy keeps, seen from outside: one suite, on a real host, for each of them.
 
-Needs root and the lab's podman: `pytest tests/integration/test_reverse_proxy.py [-k nginx]`. JELLYNET_PROXIES names those to test,
-JELLYNET_KEEP_LAB leaves the hosts up for the next run.
+`pytest tests/integration/test_reverse_proxy.py [-k nginx]` boots a lab of its own and takes it down; with `--lab NAME` it uses the lab of
+that name (topology reverse_proxy.toml) and leaves it up. JELLYNET_PROXIES names the proxies to test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import pytest
 import reverse_proxy_edge as lab
 from reverse_proxy_edge import DOWN, MEDIA, NEW, OTHER, PATH, PORTS, Edge
 
-LAB = os.environ.get("JELLYNET_PROXY_LAB", "proxies")
 PROXIES = os.environ.get("JELLYNET_PROXIES", ",".join(lab.PROXIES)).split(",")
 # Caddy before 2.8 ends every websocket on a reload.
 WEBSOCKETS_END_ON_RELOAD = {"caddy"}
@@ -27,11 +26,12 @@ SECRET = "s3cr3tT0ken"
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[Edge]:
-    edge = lab.up(LAB)
-    yield edge
-    if not os.environ.get("JELLYNET_KEEP_LAB"):
-        lab.down(LAB)
+def host(pytestconfig: pytest.Config) -> Iterator[Edge]:
+    given = pytestconfig.getoption("--lab")
+    pytestconfig.option.lab = given or "proxies"
+    yield lab.up(pytestconfig.option.lab)
+    if not given:
+        lab.down(pytestconfig.option.lab)
 
 
 @pytest.fixture(scope="module", params=PROXIES)
