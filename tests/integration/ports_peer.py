@@ -1,0 +1,199 @@
+"""Runs on the lab's hosts with nothing but Python: asks, searches, floods, plays a tuner, holds ports. Prints JSON."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from typing import Any
+
+QUESTIONS = {
+    "python": b"who is JellyfinServer?",
+    "roku": b"Who is JellyfinServer?",
+    "newline": b"who is jellyfinserver?\n\0",
+    "spaced": b"who is Jellyfin Server?",
+    "emby": b"who is EmbyServer?",
+}
+
+
+def own(interface: str) -> str:
+    text = subprocess.run(["ip", "-j", "-4", "addr", "show", "dev", interface], capture_output=True, text=True).stdout
+    return str(json.loads(text)[0]["addr_info"][0]["local"])
+
+
+def udp(interface: str = "", port: int = 0) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if interface:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+    sock.bind(("0.0.0.0", port))
+    return sock
+
+
+def collect(sock: socket.socket, seconds: float) -> list[tuple[str, tuple[str, int], float]]:
+    found = []
+    begun = time.monotonic()
+    while (left := begun + seconds - time.monotonic()) > 0:
+        if select.select([sock], [], [], left)[0]:
+            data, peer = sock.recvfrom(65535)
+            found.append((data.decode("latin-1"), peer, time.monotonic() - begun))
+    return found
+
+
+def ask(question: str, to: str, seconds: float, port: int = 0, source: str = "") -> Any:
+    sock = udp("eth1", port)
+    if source:
+        send_as(source, to, 7359, QUESTIONS[question], sock.getsockname()[1])
+    else:
+        sock.sendto(QUESTIONS.get(question, question.encode()), (to, 7359))
+    return collect(sock, seconds)
+
+
+def send_as(source: str, to: str, port: int, data: bytes, source_port: int) -> None:
+    """With a forged source."""
+    raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth1")
+    head = struct.pack(">HHHH", source_port, port, 8 + len(data), 0) + data
+    packet = struct.pack(
+        ">BBHHHBBH4s4s", 0x45, 0, 20 + len(head), 0, 0, 64, 17, 0, socket.inet_aton(source), socket.inet_aton(to)
+    )
+    raw.sendto(packet + head, (to, port))
+
+
+def search(target: str, wait: int, to: str = "239.255.255.250", listen: float = 0.0) -> Any:
+    sock = udp("eth1")
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 2)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(own("eth1")))
+    mx = f"MX:{wait}\r\n" if wait else ""
+    message = f'M-SEARCH * HTTP/1.1\r\nHOST:239.255.255.250:1900\r\nMAN:"ssdp:discover"\r\n{mx}ST:{target}\r\n\r\n'
+    sock.sendto(message.encode(), (to, 1900))
+    return collect(sock, listen or wait + 0.5)
+
+
+def notifications(seconds: float) -> Any:
+    """What is announced to the group."""
+    sock = udp(port=1900)
+    member = struct.pack("=4s4s", socket.inet_aton("239.255.255.250"), socket.inet_aton(own("eth1")))
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+    return [item for item in collect(sock, seconds) if item[0].startswith("NOTIFY")]
+
+
+def flood(to: str, seconds: float, port: int = 7359) -> Any:
+    """As fast as one core can."""
+    sock = udp()
+    sock.connect((to, port))
+    sock.setblocking(False)
+    sent = heard = 0
+    question = QUESTIONS["roku"]
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for _ in range(500):
+            try:
+                sock.send(question)
+                sent += 1
+            except (BlockingIOError, ConnectionRefusedError, OSError):
+                pass
+        try:
+            sock.recv(2048)
+            heard += 1
+        except OSError:
+            pass
+    return {"sent": sent, "heard": heard}
+
+
+def patient(to: str, rounds: int, pause: float, seconds: float) -> Any:
+    """Asks again and again, as a client does; how often it was answered, and how soon."""
+    answered, times = 0, []
+    for _ in range(rounds):
+        sock = udp("eth1")
+        begun = time.monotonic()
+        sock.sendto(QUESTIONS["python"], (to, 7359))
+        if select.select([sock], [], [], seconds)[0]:
+            answered += 1
+            times.append(time.monotonic() - begun)
+        sock.close()
+        time.sleep(pause)
+    return {"asked": rounds, "answered": answered, "times": sorted(times)}
+
+
+def hammer(to: str, port: int, seconds: float) -> Any:
+    """A new connection and request at a time; what became of them."""
+    ended: dict[str, int] = {}
+    slowest = 0.0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        begun = time.monotonic()
+        try:
+            with socket.create_connection((to, port), 10) as sock:
+                sock.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                answer = b""
+                while part := sock.recv(65536):
+                    answer += part
+            result = answer[9:12].decode() or "empty"
+        except ConnectionRefusedError:
+            result = "refused"
+        except OSError as error:
+            result = type(error).__name__
+        ended[result] = ended.get(result, 0) + 1
+        slowest = max(slowest, time.monotonic() - begun)
+        time.sleep(0.02)
+    return {"ended": ended, "slowest": slowest}
+
+
+def tuner(device: str, seconds: float) -> Any:
+    """An HDHomeRun tuner as far as discovery goes, written from the packet's description."""
+    sock = udp(port=65001)
+    asked = []
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if not select.select([sock], [], [], left)[0]:
+            break
+        data, peer = sock.recvfrom(4096)
+        if data[:2] != b"\0\2" or zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
+            continue
+        asked.append(peer)
+        payload = bytes.fromhex("010400000001") + b"\2\4" + bytes.fromhex(device) + b"\x10\1\2"
+        body = struct.pack(">HH", 3, len(payload)) + payload
+        sock.sendto(body + struct.pack("<I", zlib.crc32(body)), peer)
+    return asked
+
+
+def hold(kind: str, port: int, seconds: float) -> Any:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+    sock.bind(("0.0.0.0", port))
+    if kind == "tcp":
+        sock.listen()
+    time.sleep(seconds)
+    return {}
+
+
+def busy(to: str, port: int, seconds: float) -> Any:
+    """Keeps the relay busy with four streams."""
+    got = [0] * 4
+
+    def stream(number: int) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with socket.create_connection((to, port), 10) as sock:
+                sock.sendall(b"GET /Videos/1/stream.mkv HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                while time.monotonic() < end and (part := sock.recv(1 << 20)):
+                    got[number] += len(part)
+
+    threads = [threading.Thread(target=stream, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {"bytes": sum(got)}
+
+
+if __name__ == "__main__":
+    arguments = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+    print(json.dumps(globals()[sys.argv[1]](**arguments)))

@@ -1,0 +1,540 @@
+"""The role port_binding and its service on real hosts (Debian 12 and 13), with real packets and real clients.
+
+tests/lab/lab up tests/lab/topologies/ports.toml --name NAME; pytest tests/integration/test_port_binding.py --lab NAME
+FLOOD_SECONDS says for how long the edge is flooded (default 10; the full measure is 60).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+ROOT = Path(__file__).resolve().parents[2]
+PEER = Path(__file__).with_name("ports_peer.py")
+EDGES = ("edge", "edge13")
+PLAY = "[{hosts: HOSTS, gather_facts: false, roles: [jellynet.jellyfin.port_binding]}]"
+DISCOVER = """
+from jellyfin_apiclient_python import JellyfinClient
+import json
+c = JellyfinClient(); c.config.app("probe", "0", "host", "id"); c.config.data["auth.ssl"] = False
+found = c.auth._server_discovery(); state = c.auth.connect(discover=True)
+print(json.dumps({"found": found, "state": str(state["State"]), "address": state["Servers"][0]["address"]}))
+"""
+FAKE_JELLYFIN = """[Unit]
+Description=Something that takes Jellyfin's ports
+[Service]
+ExecStart=/usr/bin/python3 -c 'import socket,time; t=socket.create_server(("0.0.0.0",8096)); u=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); \
+u.bind(("0.0.0.0",7359)); time.sleep(10000)'
+"""
+
+
+def put(host: Host, path: str, text: bytes | str) -> None:
+    raw = text if isinstance(text, bytes) else text.encode()
+    done = host.run(
+        f"mkdir -p {shlex.quote(str(Path(path).parent))} && echo {base64.b64encode(raw).decode()} | base64 -d > {path}"
+    )
+    assert done.rc == 0, done.stderr
+
+
+class Ports:
+    """The lab from this test's point of view."""
+
+    def __init__(self, lab: Any) -> None:
+        self.lab = lab
+        for name in ("client", "upstairs", "outside", *EDGES):
+            put(lab.host(name), "/root/peer.py", PEER.read_bytes())
+
+    def peer(self, host: str, what: str, **arguments: Any) -> Any:
+        done = self.lab.host(host).run(f"python3 /root/peer.py {what} {shlex.quote(json.dumps(arguments))}")
+        assert done.rc == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def begin(self, host: str, what: str, **arguments: Any) -> subprocess.Popen[str]:
+        """The same, while something else goes on."""
+        command = ["podman", "exec", f"{self.lab.name}-{host}", "python3", "/root/peer.py", what, json.dumps(arguments)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    @staticmethod
+    def result(job: subprocess.Popen[str], seconds: float = 90) -> Any:
+        return json.loads(job.communicate(timeout=seconds)[0])
+
+    def deploy(
+        self, hosts: str = "jellyfin_edge", check: bool = False, **values: Any
+    ) -> subprocess.CompletedProcess[str]:
+        play = Path(f"/tmp/jellynet-ports-{os.getpid()}.yml")
+        play.write_text(PLAY.replace("HOSTS", hosts))
+        environment = os.environ | {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache" / "collections"), "ANSIBLE_NOCOLOR": "1",
+                                    "ANSIBLE_INJECT_FACT_VARS": "false"}  # fmt: skip
+        argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.lab.inventory), str(play)]
+        argv += ["-e", json.dumps(values), *(["--check", "--diff"] if check else [])]
+        try:
+            return subprocess.run(argv, capture_output=True, text=True, env=environment, cwd=ROOT)
+        finally:
+            play.unlink()
+
+    def status(self, edge: str = "edge") -> dict[str, Any]:
+        return json.loads(self.lab.host(edge).run("jellyfin-ports status --json").stdout)  # type: ignore[no-any-return]
+
+    def address(self, host: str, network: str = "lan") -> str:
+        return str(self.lab.address(host, network))
+
+
+def changed(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    assert done.returncode == 0, done.stdout[-4000:]
+    return {name: int(count) for name, count in re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", done.stdout, re.M)}
+
+
+@pytest.fixture(scope="module")
+def ports(lab: Any) -> Iterator[Ports]:
+    ports = Ports(lab)
+    changed(ports.deploy(check=True))  # on bare hosts too
+    changed(ports.deploy())
+    again = ports.deploy()
+    assert set(changed(again).values()) == {0}, again.stdout[-4000:]
+    time.sleep(3)
+    return ports
+
+
+def fields(message: str) -> dict[str, str]:
+    return {
+        n.strip().upper(): v.strip() for n, _, v in (line.partition(":") for line in message.split("\r\n")[1:]) if n
+    }
+
+
+def of(found: list[Any], address: str) -> list[Any]:
+    return [item for item in found if item[1][0] == address]
+
+
+# As deployed
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_both_processes_run_the_generation_in_force(ports: Ports, name: str) -> None:
+    host = ports.lab.host(name)
+    generation = host.run("readlink /etc/jellynet/jellyfin-ports/current").stdout.strip()
+    assert host.run("jellyfin-ports status --generation").stdout.strip() == Path(generation).name
+    report = ports.status(name)
+    assert {row["listener"]: row["state"] for row in report["ports"]} == {
+        "http": "ours", "https": "off", "description": "off", "client_discovery": "ours", "ssdp": "ours", "hdhomerun": "off",
+    }  # fmt: skip
+    assert host.run("jellyfin-ports status").rc == 0 and host.run("jellyfin-ports check").rc == 0
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_the_sandbox_is_tight(ports: Ports, name: str) -> None:
+    for unit in ("relay", "discovery"):
+        words = ports.lab.host(name).run(f"systemd-analyze security --no-pager jellyfin-ports-{unit}.service").stdout
+        exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", words)
+        assert exposure and float(exposure[1]) <= 1.5, words[-300:]
+        user = (
+            ports.lab.host(name)
+            .run(f"ps -o user= -p $(systemctl show -P MainPID jellyfin-ports-{unit}.service)")
+            .stdout
+        )
+        assert user.strip() not in ("", "root")
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_start_and_memory(ports: Ports, name: str) -> None:
+    """From the start of the process to READY=1, by the unit's own time stamps."""
+    host = ports.lab.host(name)
+    for unit in ("relay", "discovery"):
+        host.run(f"systemctl restart jellyfin-ports-{unit}")
+        shown = dict(
+            line.split("=", 1)
+            for line in host.run(
+                f"systemctl show jellyfin-ports-{unit} -p ExecMainStartTimestampMonotonic -p ActiveEnterTimestampMonotonic -p MainPID"
+            ).stdout.split()
+        )
+        seconds = (int(shown["ActiveEnterTimestampMonotonic"]) - int(shown["ExecMainStartTimestampMonotonic"])) / 1e6
+        memory = int(host.run(f"awk '/VmRSS/ {{print $2}}' /proc/{shown['MainPID']}/status").stdout) / 1024
+        print(f"{name} {unit}: ready after {seconds:.2f} s, {memory:.0f} MB")
+        assert seconds < 3 and memory < 40
+
+
+def test_a_client_discovers_by_broadcast_and_connects(ports: Ports) -> None:
+    """The public client library, on each subnet: the address on its own link."""
+    for host, own in (
+        ("client", {ports.address(e) for e in EDGES} | {ports.address("media")}),
+        ("upstairs", {ports.address("edge", "vlan")}),
+    ):
+        put(ports.lab.host(host), "/root/discover.py", DISCOVER)
+        done = ports.lab.host(host).run("/opt/clients/bin/python /root/discover.py")
+        assert done.rc == 0, done.stderr
+        seen = json.loads(done.stdout.splitlines()[-1])
+        assert seen["state"] == "CONNECTION_STATE.ServerSignIn" and len(seen["found"]) == 1
+        assert seen["address"] in {f"http://{address}:8096" for address in own}
+        assert seen["found"][0]["EndpointAddress"] is None
+
+
+@pytest.mark.parametrize(
+    ("question", "port", "answered"),
+    [
+        ("python", 0, True),
+        ("roku", 0, True),
+        ("newline", 0, True),
+        ("python", 7359, True),
+        ("spaced", 0, False),
+        ("emby", 0, False),
+    ],
+)
+def test_what_clients_send(ports: Ports, question: str, port: int, answered: bool) -> None:
+    found = of(
+        ports.peer("upstairs", "ask", question=question, to="255.255.255.255", seconds=0.6, port=port),
+        ports.address("edge", "vlan"),
+    )
+    assert len(found) == answered
+    if answered:
+        body, peer, seconds = found[0]
+        assert peer[1] == 7359 and seconds < 0.5 and len(body) <= 1024
+        expected = '{"Address":"http://%s:8096","Id":"' % ports.address("edge", "vlan")
+        assert body.startswith(expected) and body.endswith(',"Name":"media","EndpointAddress":null}')
+
+
+def test_nobody_outside_hears_anything(ports: Ports) -> None:
+    wan = ports.address("edge", "wan")
+    assert ports.peer("outside", "ask", question="roku", to=wan, seconds=1) == []
+    assert ports.peer("outside", "ask", question="roku", to="255.255.255.255", seconds=1) == []
+    assert ports.peer("outside", "search", target="ssdp:all", wait=1) == []
+    assert ports.peer("outside", "search", target="ssdp:all", wait=0, to=wan, listen=1) == []
+    done = ports.lab.host("outside").run(f"curl -s -m 4 http://{wan}:8096/health")
+    assert done.rc != 0 and done.stdout == ""
+    # A LAN source that comes in from the Internet is forged.
+    before = ports.status()["processes"]["discovery"]["client_discovery"]["counters"]
+    ports.peer("outside", "ask", question="roku", to=wan, seconds=0.5, source=ports.address("client"))
+    after = ports.status()["processes"]["discovery"]["client_discovery"]["counters"]
+    assert after["answered"] == before["answered"] and after["not_lan"] > 0
+    if after.get("wrong_interface", 0) == before.get("wrong_interface", 0):
+        assert ports.lab.host("edge").run(
+            "sysctl -n net.ipv4.conf.all.rp_filter net.ipv4.conf.eth3.rp_filter"
+        ).stdout.split() != ["0", "0"]
+
+
+def test_the_relay_says_who_the_client_is(ports: Ports) -> None:
+    edge = ports.address("edge")
+    for forged in ("6.6.6.6", "127.0.0.1, 6.6.6.6"):
+        headers = f"-H 'X-Forwarded-For: {forged}' -H 'X-Real-IP: 6.6.6.6' -H 'Forwarded: for=6.6.6.6'"
+        done = ports.lab.host("client").run(f"curl -s -m 5 {headers} http://{edge}:8096/double/echo")
+        assert ports.address("client") in done.stdout and "6.6.6.6" not in done.stdout, done.stdout
+
+
+def test_a_restart_refuses_no_connection(ports: Ports) -> None:
+    job = ports.begin("client", "hammer", to=ports.address("edge"), port=8096, seconds=9)
+    for _ in range(4):
+        time.sleep(1.5)
+        assert ports.lab.host("edge").run("systemctl restart jellyfin-ports-relay.service").rc == 0
+    done = ports.result(job)
+    assert set(done["ended"]) == {"200"} and done["ended"]["200"] > 50, done
+
+
+def test_a_reload_takes_a_new_configuration_and_cuts_no_stream(ports: Ports) -> None:
+    edge = ports.address("edge")
+    url = f"http://{edge}:8096/Videos/1/stream.mkv"
+    job = subprocess.Popen(
+        ["podman", "exec", f"{ports.lab.name}-client", "curl", "-s", "--limit-rate", "2M", "-m", "8", "-o", "/dev/null", "-w", "%{size_download} %{http_code}", url],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(1)
+    pid = ports.lab.host("edge").run("systemctl show -P MainPID jellyfin-ports-relay").stdout
+    done = ports.deploy("edge", jellyfin_published=[{"for": "all", "url": "https://media.example.org"}])
+    assert changed(done) == {"edge": 1}
+    assert ports.lab.host("edge").run("systemctl show -P MainPID jellyfin-ports-relay").stdout == pid
+    found = of(ports.peer("client", "ask", question="python", to="255.255.255.255", seconds=0.5), edge)
+    assert json.loads(found[0][0])["Address"] == "https://media.example.org"
+    size, status = job.communicate(timeout=30)[0].split()
+    assert status == "200" and int(size) > 8_000_000
+    assert changed(ports.deploy("edge")) == {"edge": 1}
+
+
+def test_a_bad_value_is_refused_before_anything_changes(ports: Ports) -> None:
+    before = ports.lab.host("edge").run("jellyfin-ports status --generation").stdout
+    done = ports.deploy("edge", jellyfin_published=[{"for": "all", "url": "media.example.org"}])
+    assert done.returncode != 0 and "is no full URL" in done.stdout and "published" in done.stdout
+    assert ports.lab.host("edge").run("jellyfin-ports status --generation").stdout == before
+
+
+def test_a_server_that_is_down_is_not_announced_and_is_back_within_five_seconds(ports: Ports) -> None:
+    media, edge = ports.lab.host("media"), ports.address("edge", "vlan")
+
+    def announced() -> bool:
+        return bool(of(ports.peer("upstairs", "ask", question="python", to="255.255.255.255", seconds=0.4), edge))
+
+    assert announced()
+    media.run("systemctl stop jellyfin.service")
+    time.sleep(5)
+    assert not announced()
+    done = ports.lab.host("client").run(f"curl -s -m 5 -D - http://{ports.address('edge')}:8096/web/")
+    assert (
+        "503" in done.stdout.splitlines()[0] and "Retry-After: 5" in done.stdout and "cannot be reached" in done.stdout
+    )
+    media.run("systemctl start jellyfin.service")
+    address = ports.address("media")
+    until = time.monotonic() + 60
+    while ports.lab.host("client").run(f"curl -s -m 1 http://{address}:8096/health").stdout != "Healthy":
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    begun = time.monotonic()
+    while not announced():
+        assert time.monotonic() - begun < 5
+    print(f"announced again after {time.monotonic() - begun:.1f} s")
+
+
+# SSDP
+
+
+def test_searches_are_answered_to_the_letter(ports: Ports) -> None:
+    edge = ports.address("edge", "vlan")
+    found = of(ports.peer("upstairs", "search", target="ssdp:all", wait=2), edge)
+    assert {fields(item[0])["ST"].partition(":")[0] for item in found} == {"upnp", "uuid", "urn"} and len(found) == 3
+    for item in found:
+        seen = fields(item[0])
+        assert item[0].startswith("HTTP/1.1 200 OK\r\n") and item[1][1] == 1900
+        assert seen["CACHE-CONTROL"] == "max-age=1800" and int(seen["BOOTID.UPNP.ORG"]) > 0
+        assert f"http://{edge}:8096/" in seen["LOCATION"]
+    own = fields(found[0][0])["USN"].split("::")[0]
+    for target in ("upnp:rootdevice", own, "urn:schemas-upnp-org:device:Basic:1"):
+        one = of(ports.peer("upstairs", "search", target=target, wait=1), edge)
+        assert [fields(item[0])["ST"] for item in one] == [target]
+    assert of(ports.peer("upstairs", "search", target="urn:schemas-upnp-org:device:MediaServer:1", wait=1), edge) == []
+    assert of(ports.peer("upstairs", "search", target="upnp:rootdevice", wait=0, listen=1), edge) == []  # no MX
+    direct = ports.peer("upstairs", "search", target="upnp:rootdevice", wait=0, to=edge, listen=1)
+    assert len(direct) == 1 and direct[0][2] < 1
+
+
+def test_the_description_opens_jellyfin(ports: Ports) -> None:
+    edge = ports.address("edge", "vlan")
+    found = of(ports.peer("upstairs", "search", target="upnp:rootdevice", wait=1), edge)
+    body = ports.lab.host("upstairs").run(f"curl -s -m 5 {fields(found[0][0])['LOCATION']}").stdout
+    assert "<manufacturer>Jellyfin</manufacturer>" in body and "<friendlyName>media</friendlyName>" in body
+    assert f"<presentationURL>http://{edge}:8096/</presentationURL>" in body
+    icon = re.search(r"<url>(.*?)</url>", body)
+    assert (
+        icon
+        and "image/png"
+        in ports.lab.host("upstairs").run(f"curl -s -m 5 -D - -o /dev/null http://{edge}:8096{icon[1]}").stdout
+    )
+
+
+def test_hello_and_goodbye(ports: Ports) -> None:
+    edge = ports.address("edge", "vlan")
+    job = ports.begin("upstairs", "notifications", seconds=7)
+    time.sleep(1)
+    ports.lab.host("edge").run("systemctl restart jellyfin-ports-discovery.service")
+    kinds = [fields(item[0])["NTS"] for item in of(ports.result(job), edge)]
+    assert kinds.count("ssdp:byebye") >= 3 and kinds.count("ssdp:alive") >= 6  # each advertisement, alive twice
+    assert kinds.index("ssdp:byebye") < kinds.index("ssdp:alive")
+
+
+def test_a_new_address_is_announced(ports: Ports) -> None:
+    host, prefix = ports.lab.host("edge"), ports.address("edge", "vlan").rsplit(".", 1)[0]
+    old, new = ports.address("edge", "vlan"), f"{prefix}.222"
+    job = ports.begin("upstairs", "notifications", seconds=6)
+    time.sleep(1)
+    host.run(f"ip addr add {new}/24 dev eth2 && ip addr del {old}/24 dev eth2; ip addr add {new}/24 dev eth2 || true")
+    try:
+        heard = ports.result(job)
+        assert any(f"http://{new}:8096/" in fields(item[0]).get("LOCATION", "") for item in heard)
+        found = of(ports.peer("upstairs", "ask", question="python", to="255.255.255.255", seconds=0.5), new)
+        assert json.loads(found[0][0])["Address"] == f"http://{new}:8096"
+    finally:
+        host.run(f"ip addr add {old}/24 dev eth2; ip addr del {new}/24 dev eth2; ip addr add {old}/24 dev eth2 || true")
+        time.sleep(2)
+    boot = ports.status()["processes"]["discovery"]["ssdp"]["boot_id"]
+    assert boot > 0
+
+
+# HDHomeRun
+
+
+def test_tuners_are_found_and_asked_for_a_server_elsewhere(ports: Ports) -> None:
+    """The server sits in the other VLAN and looks with Silicondust's own program; the tuner stands in the LAN."""
+    server, client = ports.address("upstairs", "vlan"), ports.address("client")
+    values = {"jellyfin_hdhomerun": True, "port_binding_hdhomerun_relay_for": [server]}
+    assert changed(ports.deploy("edge", **values)) == {"edge": 1}
+    job = ports.begin("client", "tuner", device="1234ABCD", seconds=25)
+    time.sleep(6)
+    ports.lab.host("edge").run("systemctl restart jellyfin-ports-discovery.service")
+    time.sleep(4)
+    report = ports.status()["processes"]["discovery"]["hdhomerun"]
+    assert [(t["id"], t["address"], t["tuners"]) for t in report["found"]] == [("1234ABCD", client, 2)]
+    assert report["port"] not in (0, 65001)
+    found = ports.lab.host("upstairs").run("hdhomerun_config discover")
+    assert f"1234ABCD found at {client}" in found.stdout, found.stdout + found.stderr
+    discover = ports.lab.host("edge").run("jellyfin-ports discover")
+    assert f"jellyfin_hdhomerun_tuners: [{client}]" in discover.stdout
+    asked = ports.result(job)
+    assert {peer[0] for peer in asked} == {ports.address("edge")}
+    # Exactly the configured server is served.
+    ports.deploy("edge", **{**values, "port_binding_hdhomerun_relay_for": ["192.0.2.1"]})
+    job = ports.begin("client", "tuner", device="1234ABCD", seconds=8)
+    time.sleep(1)
+    assert "found at" not in ports.lab.host("upstairs").run("hdhomerun_config discover").stdout
+    ports.result(job)
+    assert changed(ports.deploy("edge")) == {"edge": 1}
+    assert ports.lab.host("edge").run("systemctl is-active jellyfin-ports-hdhomerun.socket").stdout.strip() != "active"
+
+
+# HTTPS
+
+
+def test_https_from_the_door_and_its_exchange(ports: Ports) -> None:
+    edge, host, client = ports.address("edge"), ports.lab.host("edge"), ports.lab.host("client")
+    door = "/etc/jellynet/certificates/media.example.org/ecdsa"
+
+    def certificate(name: str) -> None:
+        make = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 -subj /CN={name} -addext subjectAltName=DNS:media.example.org"
+        script = (
+            f"groupadd -rf jellynet-tls; mkdir -p {door}; {make} -keyout {door}/privkey.pem -out {door}/fullchain.pem; "
+        )
+        assert host.run(f"{script} chgrp -R jellynet-tls {door}; chmod 0640 {door}/*.pem").rc == 0
+
+    certificate("first")
+    values = {"jellyfin_https": True}
+    assert changed(ports.deploy("edge", **values)) == {"edge": 1}
+    assert set(changed(ports.deploy("edge", **values)).values()) == {0}
+    ask = f"curl -sk -m 5 --resolve media.example.org:8920:{edge} https://media.example.org:8920"
+    echo = client.run(f"{ask}/double/echo")
+    assert "https" in echo.stdout and ports.address("client") in echo.stdout
+    shown = "openssl s_client -connect %s:8920 -servername media.example.org </dev/null 2>/dev/null" % edge
+    assert "first" in client.run(f"{shown} | openssl x509 -noout -subject").stdout
+    assert client.run(f"openssl s_client -connect {edge}:8920 -tls1_1 </dev/null").rc != 0
+    assert client.run(f"openssl s_client -connect {edge}:8920 -groups P-521 </dev/null").rc != 0  # not of the guideline
+    for suite in ("AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-SHA256"):
+        assert client.run(f"openssl s_client -connect {edge}:8920 -tls1_2 -cipher {suite} </dev/null").rc != 0
+    job = subprocess.Popen(
+        ["podman", "exec", f"{ports.lab.name}-client", "curl", "-sk", "--limit-rate", "2M", "-m", "6", "-o", "/dev/null", "-w", "%{size_download}", f"https://{edge}:8920/Videos/1/stream.mkv"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(1)
+    certificate("second")
+    assert host.run("systemctl reload jellyfin-ports-relay.service").rc == 0
+    assert "second" in client.run(f"{shown} | openssl x509 -noout -subject").stdout
+    assert int(job.communicate(timeout=20)[0]) > 6_000_000
+    reader = json.loads(host.run("cat /etc/jellynet/certificates/readers.d/jellyfin-ports.json").stdout)
+    assert reader == {"unit": "jellyfin-ports-relay.service", "how": "reload"}
+    assert changed(ports.deploy("edge")) == {"edge": 1}
+    assert client.run(f"curl -sk -m 3 https://{edge}:8920/").rc == 7
+
+
+# Others on the host
+
+
+def test_a_port_held_by_another_is_reported_by_its_name(ports: Ports) -> None:
+    host = ports.lab.host("edge")
+    put(
+        host,
+        "/usr/local/bin/squatter",
+        b'#!/bin/sh\nexec -a squatter python3 /root/peer.py hold \'{"kind": "tcp", "port": 8920, "seconds": 60}\'\n',
+    )
+    host.run(
+        'systemd-run --unit=squatter bash -c "python3 /root/peer.py hold \'{\\"kind\\": \\"tcp\\", \\"port\\": 8097, \\"seconds\\": 60}\'"'
+    )
+    time.sleep(1)
+    done = ports.deploy("edge", jellyfin_http_port=8097)
+    assert done.returncode != 0 and "8097/tcp is held by python3" in done.stdout and "squatter.service" in done.stdout
+    assert "Traceback" not in done.stdout
+    config = host.run(
+        "sed 's/8096/8097/' /etc/jellyfin-ports/config.json > /tmp/c.json; jellyfin-ports check --config /tmp/c.json"
+    )
+    assert (
+        config.rc == 3
+        and "8097/tcp (listener http) is held by python3" in config.stderr
+        and "squatter.service" in config.stderr
+    )
+    host.run("systemctl stop squatter.service")
+
+
+def test_a_jellyfin_that_comes_later_gets_its_ports(ports: Ports) -> None:
+    host, vlan = ports.lab.host("edge"), ports.address("edge", "vlan")
+    put(host, "/etc/systemd/system/jellyfin.service", FAKE_JELLYFIN)
+    host.run("systemctl daemon-reload; systemctl start jellyfin.service")
+    try:
+        time.sleep(3)
+        holders = host.run("ss -Hlnp '( sport = :8096 or sport = :7359 )'").stdout
+        assert holders.count("python3") == 2 and "jellyfin-ports" not in holders, holders
+        # What it does not take goes on.
+        found = of(ports.peer("upstairs", "search", target="ssdp:all", wait=2), vlan)
+        time.sleep(1)
+        found = found or of(ports.peer("upstairs", "search", target="ssdp:all", wait=2), vlan)
+        assert host.run("systemctl is-active jellyfin.service").stdout.strip() == "active"
+        report = ports.status()
+        states = {row["listener"]: row for row in report["ports"]}
+        assert states["client_discovery"]["state"] != "ours" and any(
+            "python3" in h for h in states["client_discovery"]["held_by"]
+        )
+        # And it stays so over a reboot.
+        host.run("systemctl enable jellyfin.service 2>/dev/null; true")
+    finally:
+        host.run("systemctl stop jellyfin.service; rm /etc/systemd/system/jellyfin.service; systemctl daemon-reload")
+    host.run("systemctl start jellyfin-ports-http.socket jellyfin-ports-client-discovery.socket")
+    host.run("systemctl restart jellyfin-ports-relay jellyfin-ports-discovery")
+    assert ports.lab.host("edge").run("jellyfin-ports status").rc == 0
+
+
+# Under fire
+
+
+def test_discovery_is_prompt_while_the_relay_is_busy(ports: Ports) -> None:
+    job = ports.begin("client", "busy", to=ports.address("edge"), port=8096, seconds=8)
+    time.sleep(1)
+    seen = ports.peer("upstairs", "patient", to=ports.address("edge", "vlan"), rounds=50, pause=0.1, seconds=1)
+    passed = ports.result(job)
+    assert seen["answered"] == 50 and passed["bytes"] > 50_000_000
+    print(f"slowest of 50 answers {seen['times'][-1] * 1000:.1f} ms, median {seen['times'][25] * 1000:.2f} ms")
+    assert seen["times"][25] < 0.05
+
+
+def test_a_flood_from_outside_stops_nobody_inside(ports: Ports) -> None:
+    seconds = float(os.environ.get("FLOOD_SECONDS", "10"))
+    job = ports.begin("outside", "flood", to=ports.address("edge", "wan"), seconds=seconds)
+    time.sleep(3)
+    engaged = ports.status()["processes"]["discovery"]["client_discovery"]
+    rounds = int((seconds - 4) / 0.2)
+    seen = ports.peer("upstairs", "patient", to=ports.address("edge", "vlan"), rounds=rounds, pause=0.15, seconds=1)
+    flood = ports.result(job, seconds + 60)
+    print(
+        f"flood: {flood}, the LAN's client: {seen['answered']} of {seen['asked']} answered, filter {engaged['flood_filter']}"
+    )
+    assert flood["heard"] == 0 and flood["sent"] > 10_000
+    assert seen["answered"] >= 0.95 * seen["asked"]
+    time.sleep(8)
+    report = ports.status()["processes"]["discovery"]["client_discovery"]
+    assert report["flood_filter"] is False  # it lets go again
+    assert ports.lab.host("edge").run("systemctl show -P NRestarts jellyfin-ports-discovery").stdout.strip() == "0"
+
+
+# The end
+
+
+def test_teardown_takes_everything_away(ports: Ports) -> None:
+    play = Path(f"/tmp/jellynet-ports-down-{os.getpid()}.yml")
+    play.write_text(
+        "[{hosts: edge13, gather_facts: false, tasks: [{ansible.builtin.include_role: {name: jellynet.jellyfin.port_binding, tasks_from: teardown}}]}]"
+    )
+    argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(ports.lab.inventory), str(play)]
+    environment = os.environ | {
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache" / "collections"),
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    for expected in (1, 0):
+        done = subprocess.run(argv, capture_output=True, text=True, env=environment, cwd=ROOT)
+        assert changed(done) == {"edge13": expected}
+    play.unlink()
+    host = ports.lab.host("edge13")
+    left = host.run(
+        "ls -d /etc/jellynet/jellyfin-ports /etc/jellyfin-ports /usr/local/bin/jellyfin-ports /etc/systemd/system/jellyfin* 2>/dev/null; systemctl list-units --all --no-legend 'jellyfin-ports*'"
+    )
+    assert left.stdout.strip() == ""
+    assert host.run("ss -Hln '( sport = :8096 or sport = :7359 or sport = :1900 )'").stdout.strip() == ""
