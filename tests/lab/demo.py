@@ -78,7 +78,7 @@ class Show:
         return Step(self, words)
 
     def mark(self, good: bool, words: str) -> str:
-        return f"{self.green if good else self.red}{words}{self.plain}"
+        return f"{self.green if good else self.dim}{words}{self.plain}"
 
 
 class Step:
@@ -122,7 +122,8 @@ def playbook(step: Step, name: str, inventory: Path) -> None:
         for line in job.stdout or ():
             handle.write(line)
             match = re.match(r"TASK \[(?:jellynet\.jellyfin\.)?(\w+) : (.*)\]", line)
-            if match and (step.show.live or match[1] != role):
+            # the role jellyfin comes along with every other
+            if match and (step.show.live or match[1] not in (role, "jellyfin")):
                 role = match[1]
                 step.now(f"{role}: {match[2]}" if step.show.live else role)
     if job.returncode:
@@ -153,10 +154,11 @@ def certificate() -> dict[str, str]:
 
 def summary(show: Show, topology: Topology) -> None:
     edge = topology.hosts["edge"].addresses
-    told = seat("client", DISCOVER, python="/opt/clients/bin/python")
-    cert = certificate()
-    lan = seat("client", PROBE, edge["lan"], *PORTS)
-    wan = seat("outside", PROBE, edge["wan"], *PORTS)
+    with show.step("ask around"):
+        told = seat("client", DISCOVER, python="/opt/clients/bin/python")
+        cert = certificate()
+        lan = seat("client", PROBE, edge["lan"], *PORTS)
+        wan = seat("outside", PROBE, edge["wan"], *PORTS)
 
     show.title("The address")
     print("  https://media.example.org")
@@ -207,16 +209,19 @@ def main() -> int:
             inventory = labs.up(TOPOLOGY, NAME, fresh=True)
         with show.step("site.yml") as step:
             playbook(step, "site", inventory)
-        with show.step("verify.yml") as step:
-            playbook(step, "verify", inventory)
-        with show.step("ask around"):
-            topology = labs.known(NAME)
-        summary(show, topology)
+        proved = True
+        try:
+            with show.step("verify.yml") as step:
+                playbook(step, "verify", inventory)
+        except LabError as error:  # show what there is all the same
+            proved = False
+            print(f"demo: {error}", file=sys.stderr)
+        summary(show, labs.known(NAME))
     except LabError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     print(f"  all of it took {time.monotonic() - show.begin:.0f} s\n")
-    return 0
+    return 0 if proved else 1
 
 
 if __name__ == "__main__":
