@@ -18,7 +18,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 from urllib.parse import urlsplit
 
@@ -113,7 +113,7 @@ def _tls_facts(sock: ssl.SSLSocket) -> dict[str, Any]:
     served = sock.getpeercert()
     if served:
         facts["not_after"] = int(ssl.cert_time_to_seconds(str(served["notAfter"])))
-        facts["names"] = [value for _kind, value in served.get("subjectAltName", ())]
+        facts["names"] = [str(entry[1]) for entry in served.get("subjectAltName", ())]
     return facts
 
 
@@ -333,7 +333,7 @@ def _one(probe: Mapping[str, Any], ca: str, timeout: float, into: dict[str, Any]
 
 
 def run(
-    probes: list[Mapping[str, Any]], ca: str = "", timeout: float = 5.0, at_once: int = 16
+    probes: Sequence[Mapping[str, Any]], ca: str = "", timeout: float = 5.0, at_once: int = 16
 ) -> dict[str, dict[str, Any]]:
     """Runs all probes side by side, a bounded number at once. Returns what each saw, by its id."""
     results: dict[str, dict[str, Any]] = {}

@@ -49,7 +49,7 @@ def subject_and_issuer(der: bytes) -> tuple[bytes, bytes]:
     """The two names as they are encoded."""
     _tag, start, _end = _element(der, 0)
     _tag, offset, _end = _element(der, start)
-    fields = []
+    fields: list[bytes] = []
     while len(fields) < 6:
         tag, content, end = _element(der, offset)
         if tag != 0xA0:  # the version is optional

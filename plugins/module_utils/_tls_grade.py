@@ -59,14 +59,14 @@ def _contact(host: str, port: int, server_name: str, timeout: float) -> tuple[_t
             problems.append(problem)
             if problem.kind != "unreachable":
                 break
-    problem = problems[-1]
+    last = problems[-1]
     hint = {
         "unreachable": "see that the server runs and that no firewall is in between",
         "stalled": "the server accepts the connection and then says nothing, or too little",
         "plain_http": "give the port that speaks TLS",
-    }.get(problem.kind, "")
+    }.get(last.kind, "")
     where = f"{host} port {port}" if host == server_name else f"{server_name} at {host} port {port}"
-    raise GradeError(f"No grade for {where}: {problem}{': ' + hint if hint else ''}")
+    raise GradeError(f"No grade for {where}: {last}{': ' + hint if hint else ''}")
 
 
 def _moment(text: str) -> datetime:

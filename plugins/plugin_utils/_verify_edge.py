@@ -29,9 +29,8 @@ def check_edge(sheet: Sheet, seat: Seat, sites: Sequence[Seen], host: Seen, obse
     """All that one seat sees of the edge itself."""
     part = sheet.part(seat.area)
     if not seat.wan:
-        up = any(server.get("reachable") for server in (host.get("servers") or {}).values())
-        _discovery(part, seat, observed.get("discovery") or {}, options, up)
-        _ssdp(part, seat, observed.get("ssdp") or {}, options)
+        _discovery(part, seat, host, observed.get("discovery") or {}, options)
+        _ssdp(part, seat, host, observed.get("ssdp") or {}, options)
         _direct(part, seat, options)
     _unknown_names(part, seat)
     _ports(part, seat, host, options)
@@ -45,6 +44,14 @@ def _who(options: Seen, what: str) -> str:
 def _field(item: Seen, name: str) -> str:
     """Jellyfin's answer has Address, a module may return address."""
     return str(item.get(name) or item.get(name.capitalize()) or "")
+
+
+def _of_edge(items: Sequence[Any], seat: Seat, host: Seen) -> list[Seen]:
+    """The answers that come from this edge: in a LAN there may be other servers, and other devices."""
+    mine = {*plan.own_addresses(host), seat.edge}
+    ids = {str(server["id"]) for server in (host.get("servers") or {}).values() if server.get("id")}
+    found = [item for item in items if isinstance(item, Mapping)]
+    return [item for item in found if not item.get("source") or item["source"] in mine or _field(item, "id") in ids]
 
 
 def discovered(discovery: Seen) -> list[str]:
@@ -66,10 +73,12 @@ def _not_asked(part: Part, title: str, seat: Seat, seen: Seen, who: str, switch:
     return True
 
 
-def _discovery(part: Part, seat: Seat, seen: Seen, options: Seen, server_up: bool) -> None:
+def _discovery(part: Part, seat: Seat, host: Seen, seen: Seen, options: Seen) -> None:
     if _not_asked(part, DISCOVERY, seat, seen, _who(options, "discovery"), "jellyfin_discovery"):
         return
-    addresses = discovered(seen)
+    servers = _of_edge(seen.get("servers") or [], seat, host)
+    addresses = discovered({"servers": servers})
+    others = sorted({_field(item, "address") for item in seen.get("servers") or []} - set(addresses))
     if not addresses and seat.get(f"udp {plan.DISCOVERY_PORT}").get("state") == "open":
         part.bad(
             DISCOVERY,
@@ -79,9 +88,12 @@ def _discovery(part: Part, seat: Seat, seen: Seen, options: Seen, server_up: boo
         return
     if not addresses:
         todo = "run site.yml, and see that no firewall stops 7359/udp"
-        if not server_up:
+        if not any(server.get("reachable") for server in (host.get("servers") or {}).values()):
             todo = "start Jellyfin: without a server there is no address to give"
-        part.bad(DISCOVERY, "nobody answers 'Who is JellyfinServer?'", todo)
+        found = "nobody answers 'Who is JellyfinServer?'"
+        if others:
+            found = f"the edge does not answer 'Who is JellyfinServer?', though {', '.join(others)} does"
+        part.bad(DISCOVERY, found, todo)
         return
     wrong = [
         f"{url} ({said(seat.get('discovered ' + url))})"
@@ -92,19 +104,21 @@ def _discovery(part: Part, seat: Seat, seen: Seen, options: Seen, server_up: boo
         todo = "set jellyfin_published, or mend the server's published address, and run site.yml"
         part.bad(DISCOVERY, "clients are given an address that does not lead to the server: " + ", ".join(wrong), todo)
         return
-    names = ", ".join(f"{_field(item, 'name')!r} at {_field(item, 'address')}" for item in seen["servers"])
-    part.ok(DISCOVERY, f"{names}; a client that connects there reaches the server")
+    names = ", ".join(f"{_field(item, 'name')!r} at {_field(item, 'address')}" for item in servers)
+    also = f"; also in this LAN: {', '.join(others)}" if others else ""
+    part.ok(DISCOVERY, f"{names}; a client that connects there reaches the server{also}")
 
 
-def _ssdp(part: Part, seat: Seat, seen: Seen, options: Seen) -> None:
+def _ssdp(part: Part, seat: Seat, host: Seen, seen: Seen, options: Seen) -> None:
     if _not_asked(part, SSDP, seat, seen, _who(options, "ssdp"), "jellyfin_ssdp"):
         return
-    found: list[Any] = next((seen[key] for key in ("devices", "services", "servers", "answers") if seen.get(key)), [])
-    places = sorted({_field(item, "location") for item in found if isinstance(item, Mapping)} - {""})
+    found = _of_edge(seen.get("devices") or [], seat, host)
     if found:
-        part.ok(SSDP, ", ".join(places) or f"{len(found)} answers")
+        part.ok(SSDP, ", ".join(sorted({_field(item, "location") for item in found})))
     else:
-        part.bad(SSDP, "nobody answers the search", "run site.yml, and see that no firewall stops 1900/udp")
+        others = f", though {len(seen['devices'])} other devices do" if seen.get("devices") else ""
+        todo = "run site.yml, and see that no firewall stops 1900/udp"
+        part.bad(SSDP, f"the edge does not answer the search{others}", todo)
 
 
 def _direct(part: Part, seat: Seat, options: Seen) -> None:

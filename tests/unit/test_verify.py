@@ -219,6 +219,20 @@ def test_discovery_that_nobody_answers() -> None:
     assert wrong(judge(parts)) == [(LAN, "Client discovery (7359/udp)")]
 
 
+def test_other_servers_of_the_lan_are_not_this_edge() -> None:
+    parts = deployment()
+    neighbour = {"address": "http://192.168.1.77:8096", "id": "c" * 32, "name": "neighbour", "source": "192.168.1.77"}
+    parts[0]["discovery"]["servers"].append(neighbour)
+    found = judge(parts)[LAN, "Client discovery (7359/udp)"]
+    assert found["status"] == "pass" and "also in this LAN: http://192.168.1.77:8096" in found["found"]
+    parts[0]["discovery"]["servers"] = [neighbour]
+    parts[0]["lan"]["seen"]["udp 7359"]["state"] = "silent"
+    parts[0]["ssdp"] = {"devices": [{"location": "http://192.168.1.1/igd.xml", "source": "192.168.1.1"}]}
+    checks = judge(parts)
+    assert "the edge does not answer" in checks[LAN, "Client discovery (7359/udp)"]["found"]
+    assert checks[LAN, "SSDP (1900/udp)"]["found"] == "the edge does not answer the search, though 1 other devices do"
+
+
 def test_jellyfins_own_spelling_of_a_discovery_answer() -> None:
     parts = deployment()
     parts[0]["discovery"] = {"servers": [{"Address": f"https://{DOMAIN}", "Id": "b" * 32, "Name": "media"}]}

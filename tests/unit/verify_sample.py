@@ -198,8 +198,8 @@ def deployment(
     observed = {
         "lan": seat("lan"),
         "wan": seat("wan"),
-        "discovery": {"servers": [{"address": discovered[0], "id": "a" * 32, "name": "media"}]},
-        "ssdp": {"devices": [{"location": f"http://{EDGE}:8096/ssdp/description.xml"}]},
+        "discovery": {"servers": [{"address": discovered[0], "id": "a" * 32, "name": "media", "source": EDGE}]},
+        "ssdp": {"devices": [{"location": f"http://{EDGE}:8096/ssdp/description.xml", "source": EDGE}]},
         "state": {
             "time": NOW,
             "timer": {
