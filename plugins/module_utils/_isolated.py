@@ -75,9 +75,9 @@ class Program:
 def check(view: View, program: Program, timeout: float) -> tuple[int, str]:
     """Run a checker to its end; its exit code and what it said."""
     identity = _identity(program)
-    return tuple(
-        _isolated(view, identity, lambda: _run(program, identity, timeout), timeout + _KILL_GRACE, network=False)
-    )
+    limit = timeout + _KILL_GRACE
+    code, said = _isolated(view, identity, lambda: _run(program, identity, timeout), limit, network=False)
+    return code, said
 
 
 def trial(view: View, program: Program, ask: Callable[[float], None], timeout: float, settle: float = 1.0) -> str:
@@ -86,9 +86,9 @@ def trial(view: View, program: Program, ask: Callable[[float], None], timeout: f
     ``ask`` gets the seconds it has, runs inside and raises when the daemon does not answer rightly.
     """
     identity = _identity(program)
-    return _isolated(
-        view, identity, lambda: _stand(program, identity, ask, timeout, settle), timeout + 2 * _KILL_GRACE, network=True
-    )
+    limit = timeout + 2 * _KILL_GRACE
+    why: str = _isolated(view, identity, lambda: _stand(program, identity, ask, timeout, settle), limit, network=True)
+    return why
 
 
 @dataclasses.dataclass
@@ -102,11 +102,14 @@ class _Identity:
 def _identity(program: Program) -> _Identity:
     try:
         user = pwd.getpwnam(program.user)
-        extra = [grp.getgrnam(group).gr_gid for group in program.groups]
-    except KeyError as problem:
-        raise Missing(
-            f"the user or group {str(problem).split(':')[-1].strip(' ' + chr(34) + chr(39))} is not there"
-        ) from None
+    except KeyError:
+        raise Missing(f"the user {program.user} is not there") from None
+    extra = []
+    for group in program.groups:
+        try:
+            extra.append(grp.getgrnam(group).gr_gid)
+        except KeyError:
+            raise Missing(f"the group {group} is not there") from None
     groups = os.getgrouplist(user.pw_name, user.pw_gid)
     return _Identity(user.pw_uid, user.pw_gid, sorted({*groups, *extra}), user.pw_dir)
 
@@ -389,7 +392,7 @@ def _popen(program: Program, identity: _Identity, said: Any) -> subprocess.Popen
 def _tail(said: Any) -> str:
     size = said.seek(0, os.SEEK_END)
     said.seek(max(0, size - _OUTPUT_LIMIT))
-    return said.read().decode(errors="replace").strip()
+    return str(said.read().decode(errors="replace")).strip()
 
 
 def _loopback_up() -> None:

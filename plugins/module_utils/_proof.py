@@ -137,6 +137,10 @@ def _ask_url(url: str, server_name: str, timeout: float) -> Answer:
         connection.close()
     if response.status == 200 and _is_id(body):
         return Answer(generation=body)
+    # A proxy that cannot answer with a text of its own says it in a header.
+    named = response.getheader("Jellynet-Generation") or ""
+    if _is_id(named):
+        return Answer(generation=named)
     # The body is not quoted: it may be anybody's.
     server = response.getheader("Server")
     return Answer(

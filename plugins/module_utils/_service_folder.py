@@ -103,12 +103,11 @@ class ServiceFolder:
 
     def manifest(self, folder: str) -> Manifest:
         """What the generation says of itself; nothing when it is the empty one or was tampered with."""
-        with (
-            contextlib.suppress(OSError, UnicodeDecodeError),
-            open(self.at(folder, MANIFEST), encoding="utf-8") as file,
-        ):
-            return Manifest(file.read())
-        return Manifest()
+        try:
+            with open(self.at(folder, MANIFEST), encoding="utf-8") as file:
+                return Manifest(file.read())
+        except (OSError, UnicodeDecodeError):
+            return Manifest()
 
     def places(self, folder: str) -> list[str]:
         """The places of all files that lie in a generation, our manifest apart."""
@@ -138,11 +137,7 @@ class ServiceFolder:
 
     def tampered_folders(self, folder: str) -> list[str]:
         """Folders of a generation that are no longer root's alone to change."""
-        return [
-            where
-            for where, _folders, _names in os.walk(self.at(folder))
-            if (lambda status: status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) != 0o755)(os.stat(where))
-        ]
+        return [where for where, _folders, _names in os.walk(self.at(folder)) if not _is_plain(os.stat(where))]
 
     def target(self, path: str) -> str:
         """Where our link at an absolute path leads to."""
@@ -165,10 +160,12 @@ class ServiceFolder:
 
     # Generations
 
-    def stage(self, wanted: ServiceSet, parent: str, like: str = "", lenient: bool = False) -> str:
+    def stage(self, wanted: ServiceSet, parent: str, in_force: Sequence[str] = (), lenient: bool = False) -> str:
         """Write the whole set into a new folder below parent; its path.
 
-        Files that stay the same keep the time of the generation ``like``, so that who watches times is not woken.
+        A link of a generation that may be in force and is no longer wanted stays until the proof, so it gets something to lead to.
+
+        Files that stay the same as in the first of these generations keep their time, so that who watches times is not woken.
         ``lenient``: owners that don't exist yet become root (a check mode's staging).
         """
         generation = wanted.generation
@@ -180,10 +177,14 @@ class ServiceFolder:
             _make_folders(os.path.dirname(path), folder)
             uid, gid = owner_ids(entry, lenient)
             _write(path, entry.final(generation), entry.mode, uid, gid)
-            before = self.found(like, entry.place) if like else None
+            before = self.found(in_force[0], entry.place) if in_force else None
             if before and before.same(entry, generation):
-                status = os.stat(self.at(like, entry.place))
+                status = os.stat(self.at(in_force[0], entry.place))
                 os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        kept = {entry.place for entry in wanted.entries}
+        for place in sorted({place for name in in_force for place in self.places(name)} - kept):
+            if place.startswith(LINKS + "/"):
+                self._stub_going(folder, place)
         _write(os.path.join(folder, MANIFEST), wanted.manifest(), 0o600, os.geteuid(), os.getegid())
         for where, _folders, _names in os.walk(folder):
             _sync_folder(where)
@@ -313,14 +314,14 @@ class ServiceFolder:
         os.rename(fresh, path)
         _sync_folder(os.path.dirname(path))
 
-    def stub(self, folder: str, place: str) -> None:
-        """Something to lead to for a link that is going away: what the record will put back there, else nothing."""
-        path = self.at(folder, place)
+    def _stub_going(self, folder: str, place: str) -> None:
+        """A stub for a link that is going away: what the record will put back there, else nothing."""
+        path = os.path.join(folder, place)
         kept = self.record.get("files", path_of(place)) or {}
         content, mode = b"", 0o644
         if kept.get("kind") == "file":
             content, mode = base64.b64decode(kept["content"]), kept["mode"]
-        _make_folders(os.path.dirname(path), self.at(folder))
+        _make_folders(os.path.dirname(path), folder)
         _write(path, content, mode, kept.get("uid", os.geteuid()), kept.get("gid", os.getegid()))
 
     def _stub(self, path: str, stub: str) -> None:
@@ -489,6 +490,10 @@ def _group(gid: int) -> str:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return str(gid)
+
+
+def _is_plain(status: os.stat_result) -> bool:
+    return status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == 0o755
 
 
 def _is_scrap(name: str) -> bool:

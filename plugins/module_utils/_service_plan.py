@@ -69,6 +69,11 @@ class Plan:
     scraps: list[str] = dataclasses.field(default_factory=list)
 
     @property
+    def in_force(self) -> list[str]:
+        """The generations that a running service may have taken up, the one that paths lead to first."""
+        return [name for name in dict.fromkeys((self.current, self.proved)) if name]
+
+    @property
     def to_apply(self) -> bool:
         """Whether something in force changes (else there is at most something to tidy up)."""
         return bool(self.rebuild or self.links or self.units or self.mark or self.services or self.conflicts)

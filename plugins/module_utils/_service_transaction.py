@@ -146,7 +146,7 @@ class Transaction:
             return
         parent = temporary_staging()
         try:
-            staged = self.folder.stage(self.wanted, parent, lenient=True)
+            staged = self.folder.stage(self.wanted, parent, plan.in_force, lenient=True)
             self._check(staged, check_mode=True)
             self._try(staged, check_mode=True)
         except OSError as problem:
@@ -159,8 +159,11 @@ class Transaction:
     def _prepare(self, plan: Plan) -> str:
         """Stage, check and try the set; the path of the staged folder."""
         try:
+            for name in self.folder.leftovers(plan.current):
+                if name not in plan.in_force:
+                    self.folder.remove_leftover(name)
             self.folder.open_staging()
-            staged = self.folder.stage(self.wanted, self.folder.staging, like=plan.current)
+            staged = self.folder.stage(self.wanted, self.folder.staging, plan.in_force)
             self._done("stage")
             self._check(staged)
             self._done("check")
@@ -276,14 +279,13 @@ class Transaction:
             if staged:
                 new = self.folder.place(staged)
                 self.folder.close_staging()
-                self._stub_removed(new, in_force)
             self._done("place")
             self._units(plan, in_force)
             self._done("units")
             self._links(plan, in_force)
             self._done("links")
-            mark = {"old": old, "new": new, "effects": plan.effects(), "before": plan.before()}
-            self.folder.set_mark(mark)
+            effects, before = plan.effects(), plan.before()
+            self.folder.set_mark({"old": old, "new": new, "effects": effects, "before": before})
             self._done("mark")
             touched = True
             if new != current:
@@ -292,8 +294,8 @@ class Transaction:
             if plan.reload_systemd():
                 self.systemd.daemon_reload()
             self._done("daemon_reload")
-            self._remember(plan, mark["before"])
-            self._apply(plan, mark["effects"])
+            self._remember(plan, before)
+            self._apply(plan, effects)
             self._done("apply")
             self._prove(self.wanted.proof, self.wanted.generation, generation_of(old))
             self._done("prove")
@@ -304,14 +306,6 @@ class Transaction:
         except _EXPECTED as problem:
             self._undo(plan, new, touched, problem)
         self._tidy(new)
-
-    def _stub_removed(self, new: str, in_force: Sequence[str]) -> None:
-        """Links that are no longer wanted stay until the proof, so the new generation needs something where they lead to."""
-        kept = {entry.place for entry in self.wanted.entries}
-        for folder in in_force:
-            for place in self.folder.places(folder):
-                if place.startswith(LINKS + "/") and place not in kept:
-                    self.folder.stub(new, place)
 
     def _units(self, plan: Plan, in_force: Sequence[str]) -> None:
         for unit in plan.units:

@@ -440,7 +440,7 @@ def argument_spec() -> dict[str, Any]:
 def unpack(rendered: str | None) -> dict[str, Any]:
     """The contents that the action plugin packed: bytes, and whether the placeholder in them stays."""
     try:
-        packed = json.loads(zlib.decompress(base64.b64decode(rendered or "")))
+        packed: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(rendered or "")))
     except (binascii.Error, zlib.error, ValueError):
         raise SetError("service_config runs through its action plugin of the same name: call it as a task.") from None
     for file in packed["files"]:
@@ -474,6 +474,8 @@ def main() -> None:
     """Arguments in, one transaction, result out."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
+    if os.geteuid() != 0:
+        module.fail_json(msg="service_config changes /etc and asks systemd: it has to run as root, set `become: true`.")
     try:
         with contextlib.nullcontext() if module.check_mode else alone():
             result = _run(params, module.check_mode)
