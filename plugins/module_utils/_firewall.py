@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 PREFIX = "jellynet"
 PROTOCOLS = ("tcp", "udp")
-GUARD_COMMENT = "SSH, let in before the firewall was turned on"
+GUARD_COMMENT = "SSH, so that nobody is locked out"
 
 
 class FirewallError(Exception):
@@ -33,7 +33,7 @@ class Rule(NamedTuple):
     last: int
     reply: bool = False  # the port is the sender's
     source: str = ""  # a network or an address; '' is anyone
-    guard: bool = False  # an SSH port, let in before the firewall was turned on
+    guard: bool = False  # an SSH port, open so that nobody is locked out; it stays
 
     @property
     def port(self) -> str:

@@ -302,15 +302,11 @@ class Firewalld:
                 found.add(name)
         return sorted(found)
 
-    def guards(self, state: State) -> tuple[Rule, ...]:
-        """SSH ports that an earlier run let in before it turned the firewall on."""
-        found = set()
-        for zone in state.permanent.values():
-            for name in zone.services:
-                rule = named_rule(self.owner, name)
-                if rule and rule.guard:
-                    found.add(rule)
-        return tuple(sorted(found))
+    def owned(self, state: State) -> set[Rule]:
+        """All that we let in by now, wherever it is stored."""
+        zones = [*state.permanent.values(), *state.runtime.values()]
+        found = {self.rule_of(element) for zone in zones for element in self.elements(zone)}
+        return {rule for rule in found if rule}
 
     def elements(self, zone: Zone) -> set[tuple[str, str]]:
         """What of a zone is ours: ('service', name) and ('rule', rich rule)."""
@@ -336,7 +332,7 @@ class Firewalld:
         closing: list[tuple[Any, ...]] = []
         before: dict[str, set[str]] = {}
         after: dict[str, set[str]] = {}
-        for name in sorted(set(state.permanent) | set(state.runtime)):
+        for name in sorted({*state.permanent, *state.runtime, *zones}):
             goal = rules if name in zones else []
             have = self.elements(state.permanent.get(name, Zone()))
             need = {self.form(rule) for rule in goal}
@@ -411,7 +407,8 @@ class Firewalld:
             self.system.call(["firewall-offline-cmd", f"--zone={zone}", *options])
         for step in plan.steps:
             if step[0] == "undefine":
-                self.system.write(f"{ETC}/services/{step[1]}.xml", "")
+                for end in ("", ".old"):
+                    self.system.write(f"{ETC}/services/{step[1]}.xml{end}", "")
 
     def enable(self) -> None:
         # A package that was installed without starting anything (policy-rc.d) left the bus without the policies for
@@ -566,6 +563,8 @@ class Bus:
         return self._running
 
     def _owned(self) -> bool:
+        if self.dbus is None:
+            return False
         try:
             self._system_bus = self._system_bus or self.dbus.SystemBus()
             # Asking the bus, not the name: a call to the name could start firewalld.

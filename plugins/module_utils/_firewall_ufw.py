@@ -240,6 +240,20 @@ def label_of(entry: Entry) -> str:
     return text
 
 
+def rule_of(entry: Entry, owner: str) -> Rule:
+    """The rule that an entry of ours stands for; those made from a profile have one port or range each."""
+    reply = not entry.dapp
+    first, _colon, last = (entry.sport if reply else entry.dport).partition(":")
+    return Rule(
+        entry.proto,
+        int(first),
+        int(last or first),
+        reply,
+        "" if is_any(entry.src) else entry.src,
+        entry.app.startswith(mark(owner) + "-ssh"),
+    )
+
+
 class Ufw:
     """The backend: `read`, `plan` and `apply`."""
 
@@ -289,13 +303,9 @@ class Ufw:
             kernel=kernel,
         )
 
-    def guards(self, state: State) -> tuple[Rule, ...]:
-        """SSH ports that an earlier run let in before it turned the firewall on."""
-        found = set()
-        for entry in state.entries:
-            if entry.app.startswith(mark(self.owner) + "-ssh") and entry.plain and entry.dport.isdigit():
-                found.add(Rule(entry.proto, int(entry.dport), int(entry.dport), guard=True))
-        return tuple(sorted(found))
+    def owned(self, state: State) -> set[Rule]:
+        """All that we let in by now."""
+        return {rule_of(entry, self.owner) for entry in state.entries if is_ours(entry.app, self.owner) and entry.plain}
 
     def plan(self, state: State, rules: Iterable[Rule], wanted: Wanted) -> Plan:
         found = profiles(self.owner, rules)

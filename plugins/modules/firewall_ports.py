@@ -211,6 +211,7 @@ from ansible_collections.jellynet.jellyfin.plugins.module_utils import _record
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._firewall import (
     FirewallError,
     Plan,
+    Rule,
     System,
     Wanted,
     as_ports,
@@ -275,6 +276,9 @@ class Run:
             if choice not in installed:
                 if self.params["state"] == "absent":
                     return "none"
+                if self.module.check_mode:
+                    self.module.warn(f"{choice} is not installed yet; this is what would be stored in it.")
+                    return str(choice)
                 raise FirewallError(
                     f"backend: {choice} is not installed; install the package {choice}, or use backend=auto"
                 )
@@ -307,7 +311,7 @@ class Run:
 
     def _open(self, backend: Any, declared: Wanted) -> None:
         state = backend.read()
-        rules = set(declared.rules) | set(backend.guards(state))
+        rules = set(declared.rules) | kept_for_ssh(backend.owned(state))
         services: list[dict[str, Any]] = []
         found: list[dict[str, Any]] = []
         enabling = self.params["enable"] and not state.active
@@ -315,8 +319,9 @@ class Run:
             found = listeners()
             services = self._services(found)
         if enabling:
-            _rc, listing, _err = self.system.run(["systemctl", "list-sockets", "--plain", "--no-legend", "--full"])
-            rules |= set(guards(ssh_ports(found, listing, connection_port())))
+            rules |= set(guards(self._ssh_ports(found)))
+        elif state.active:
+            rules |= self._only_way_in(backend, state, rules)
         plan = backend.plan(state, rules, declared)
         if enabling:
             self.result["cut_off"] = cut_off(
@@ -353,6 +358,30 @@ class Run:
             backend.gaps(state) if state.active or enabling else sentences(backend.off(state), services)
         )
 
+    def _ssh_ports(self, found: list[dict[str, Any]]) -> list[int]:
+        _rc, listing, _err = self.system.run(["systemctl", "list-sockets", "--plain", "--no-legend", "--full"])
+        return ssh_ports(found, listing, connection_port())
+
+    def _only_way_in(self, backend: Any, state: Any, rules: set[Rule]) -> set[Rule]:
+        """What of ours lets SSH in, is not declared any more, and has no other rule beside it: it stays."""
+        lost = {rule for rule in backend.owned(state) - rules if rule.proto == "tcp" and not rule.reply}
+        if not lost:
+            return set()
+        ports = [
+            port
+            for port in self._ssh_ports(listeners())
+            if not any(rule.covers("tcp", port) for rule in rules) and not backend.admits(state, "tcp", port)
+        ]
+        kept = {
+            Rule("tcp", port, port, source=rule.source, guard=True)
+            for port in ports
+            for rule in lost
+            if rule.covers("tcp", port)
+        }
+        for rule in sorted(kept):
+            self.module.warn(f"{rule.label} stays open in {backend.name}: it is the only way in for SSH.")
+        return kept
+
     def _started_by_its_package(self, backend: Any) -> bool:
         """Whether a firewalld that we installed is to start at the next boot, which nobody asked for."""
         return (
@@ -367,7 +396,10 @@ class Run:
         note = _record.get("firewall", "turned_on_" + backend.name)
         turn_off = bool(note) and state.active and note["others"] == fingerprint(backend.others(state))
         # As long as the firewall is on, nobody may lose the way in.
-        kept = set(backend.guards(state)) if state.active and not turn_off else set()
+        kept: set[Rule] = set()
+        if state.active and not turn_off:
+            kept = kept_for_ssh(backend.owned(state))
+            kept |= self._only_way_in(backend, state, kept)
         plan = backend.plan(state, kept, nothing)
         if turn_off:
             plan.before.append(f"{backend.name} is on")
@@ -397,7 +429,7 @@ class Run:
     def _clear(self, backend: Any) -> None:
         """Takes our rules out of the firewall that is not used."""
         state = backend.read()
-        kept = set(backend.guards(state)) if state.active else set()
+        kept = kept_for_ssh(backend.owned(state)) if state.active else set()
         plan = backend.plan(state, kept, Wanted((), {}))
         self._report(backend, plan, None)
         self.result["changed"] = self.result["changed"] or bool(plan.steps)
@@ -439,6 +471,10 @@ class Run:
     def _services(self, found: Any = None) -> list[dict[str, Any]]:
         start = ephemeral_start(self.system.read("/proc/sys/net/ipv4/ip_local_port_range"))
         return reachable(listeners() if found is None else found, start)
+
+
+def kept_for_ssh(rules: set[Rule]) -> set[Rule]:
+    return {rule for rule in rules if rule.guard}
 
 
 def fingerprint(lines: list[str]) -> str:

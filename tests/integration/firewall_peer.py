@@ -9,6 +9,7 @@ import json
 import selectors
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 TCP = (22, 80, 443, 3306, 8096, 8920)
 UDP = (443, 1900, 7359, 40123, 50123)
@@ -55,6 +56,8 @@ def ask(item: dict[str, object], seconds: float = 1.5) -> bool:
                 return True
             if place[0].endswith(".255"):
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            elif "from" in item:
+                made.connect(place)  # else two askers with one port would get each other's answers
             made.sendto(b"hello", place)
             return made.recvfrom(100)[0] == b"hello"
         except OSError:
@@ -65,4 +68,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "listen":
         listen()
     else:
-        print(json.dumps([ask(item) for item in json.loads(sys.argv[2])]))
+        with ThreadPoolExecutor(16) as pool:
+            print(json.dumps(list(pool.map(ask, json.loads(sys.argv[2])))))

@@ -232,6 +232,7 @@ def test_the_next_start_changes_nothing(target: Target, people: dict[str, Host])
 
 
 def test_a_run_that_is_killed_is_made_good(target: Target, people: dict[str, Host]) -> None:
+    codes = []
     for number, seconds in enumerate((0.1, 0.3, 0.6)):
         ports = (target.first, target.second)[number % 2]
         running = subprocess.Popen(
@@ -246,9 +247,10 @@ def test_a_run_that_is_killed_is_made_good(target: Target, people: dict[str, Hos
             "for i in $(seq 200); do p=$(pgrep -f 'python3 .*AnsiballZ_firewall_ports.py$' | tail -1); [ -n \"$p\" ] && break; "
             f"sleep 0.05; done; sleep {seconds}; kill -9 $(pgrep -P $p) $p"
         )
-        running.wait(60)
+        codes.append(running.wait(60))
         target.run(ports)
         assert not target.run(ports)["changed"]
+    assert any(codes), "every run was over before it was killed"
     matrix(target, people, 8096, 8920, True)
 
 

@@ -106,7 +106,10 @@ def effective(made, mode, owner="jellyfin"):
         return {rule for _, rule in found}
     backend = firewalld.Firewalld(made, owner, bus=made.bus)
     layers = [made.bus.permanent()] + ([made.bus.runtime] if made.bus.on else [])
-    rules = [{backend.rule_of(item) for item in backend.elements(layer["public"])} for layer in layers]
+    # A bare rule does not say that it is a guard.
+    rules = [
+        {backend.rule_of(item)._replace(guard=False) for item in backend.elements(layer["public"])} for layer in layers
+    ]
     assert all(found == rules[0] for found in rules)
     return rules[0]
 
@@ -506,6 +509,42 @@ def test_a_firewalld_that_we_installed_does_not_start_at_the_next_boot(monkeypat
     assert not run(made, FIRST)["changed"]
     unit["boot"] = "enabled"
     assert not run(made, FIRST)["changed"], "somebody wanted it"
+
+
+@pytest.mark.parametrize("mode", ["firewalld on", "ufw on"])
+def test_the_only_way_in_for_ssh_is_never_closed(mode):
+    made = host(mode)
+    made.files["/usr/lib/firewalld/zones/public.xml"] = "<zone/>"
+    run(made, [*FIRST, port("20-25", sources=LAN[:1])])
+    predicted = run(made, FIRST, check=True)
+    done = run(made, FIRST)
+    assert done == predicted
+    assert "22/tcp from 10.77.0.0/16 stays open" in done["warnings"][0]
+    ssh = Rule("tcp", 22, 22, source="10.77.0.0/16")
+    assert effective(made, mode) == declared(FIRST) | {ssh}
+    assert not run(made, FIRST)["changed"]
+    done = run(made, state="absent")
+    assert [item["port"] for item in done["ports"]] == ["22"] and not run(made, state="absent")["changed"]
+
+
+@pytest.mark.parametrize("mode", ["firewalld on", "ufw on"])
+def test_ssh_that_others_let_in_needs_nothing_of_ours(mode):
+    made = host(mode)
+    made.files[ufw.RULES[4]] = "### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in\n"
+    made.ufw.load()
+    run(made, [port(22)])
+    done = run(made, [])
+    assert not done["warnings"] and not effective(made, mode)
+
+
+@pytest.mark.parametrize("backend", ["firewalld", "ufw"])
+def test_check_mode_on_a_bare_host_says_what_would_be_stored(backend):
+    made = host("ufw off")
+    made.programs = set()
+    made.files = {}
+    done = run(made, FIRST, backend=backend, check=True, enable=True)
+    assert done["changed"] and "is not installed yet" in done["warnings"][0]
+    assert any(text.startswith("443/tcp from anyone") for text in done["added"])
 
 
 def test_stored_rules_of_others_are_not_cut_off():
