@@ -92,6 +92,9 @@ class Host:
             argv, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         )
 
+    def start(self, script: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([PODMAN, "exec", self.name, "sh", "-c", script], stdout=subprocess.PIPE, text=True)
+
     def shell(self, script: str, check: bool = True, seconds: float = 120) -> str:
         return self.run("sh", "-c", script, check=check, seconds=seconds)
 
