@@ -68,6 +68,11 @@ os:
   type: dict
   returned: always
   sample: {id: debian, version: "12", codename: bookworm, name: Debian GNU/Linux 12 (bookworm)}
+architecture:
+  description: The machine's architecture as C(uname -m) says it.
+  type: str
+  returned: always
+  sample: x86_64
 selinux:
   description: V(enforcing), V(permissive) or V(disabled).
   type: str
@@ -224,6 +229,7 @@ def main() -> None:
     module.exit_json(
         changed=False,
         os=_debian.os_release(_debian.read("/etc/os-release")),
+        architecture=os.uname().machine,
         selinux=_debian.selinux(),
         packages=packages,
         interfaces=interfaces,
