@@ -327,8 +327,12 @@ class Run:
             self.result["cut_off"] = cut_off(
                 services, plan.rules, lambda proto, port: backend.admits(state, proto, port)
             )
-            for item in self.result["cut_off"]:
-                self.module.warn(f"Nobody will reach {describe(item)} through {backend.name}: open it, or stop it.")
+            if self.result["cut_off"]:
+                self.module.warn(
+                    "Nobody will reach {} through {}: open what is needed, or stop it.".format(
+                        ", ".join(describe(item) for item in self.result["cut_off"]), backend.name
+                    )
+                )
             plan.before.append(f"{backend.name} is off")
             plan.after.append(f"{backend.name} is on")
         quiet = not enabling and not state.active and self._started_by_its_package(backend)
