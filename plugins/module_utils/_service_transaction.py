@@ -319,7 +319,7 @@ class Transaction:
         """What the distribution's units were like before we first touched them."""
         for unit in [service.name for service in self.wanted.services] + plan.conflicts:
             if plan.states[unit].exists and unit not in self.wanted.units:
-                self.folder.record.remember("unit_states", unit, dict(before[unit]))
+                self.folder.record.remember("unit_states", unit, {**before[unit], "by": self.wanted.name})
 
     def _apply(self, plan: Plan, effects: Mapping[str, str]) -> None:
         wanted = self.wanted
@@ -344,8 +344,8 @@ class Transaction:
                 todo[unit] = "start"
             elif unit in effects:
                 todo[unit] = "reload" if effects[unit] == "reload" and state.can_reload else "restart"
-        if any(unit.endswith(".socket") and todo.get(unit) == "restart" for unit in todo):
-            # A socket can't be made anew while its service runs.
+        if any(unit.endswith(".socket") for unit in todo):
+            # A socket can't be made, nor made anew, while its service runs.
             running = [unit for unit in units if unit.endswith(".service") and states[unit].running]
             if running:
                 self._act("stop", *reversed(running))
