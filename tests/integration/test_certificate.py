@@ -577,6 +577,7 @@ def test_teardown(play: Callable[..., Run], lab: Any, newer: Host) -> None:
         ).stdout
         == ""
     )
+    assert newer.run("find /etc/jellynet -mindepth 1 -not -name record.json").stdout == ""
     assert newer.run("getent group jellynet-tls").rc != 0
     assert newer.file(lineage).exists, "a CA gives only a few a week"
     assert newer.run("systemctl list-unit-files --no-legend 'jellynet*'").stdout == ""
