@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import functools
 import grp
 import json
 import os
@@ -82,6 +83,10 @@ class ServiceFolder:
 
     def exists(self) -> bool:
         return os.path.isdir(self.path)
+
+    def sibling_exists(self, name: str) -> bool:
+        """Whether another service has a folder here."""
+        return os.path.isdir(os.path.join(self.base, name))
 
     def current(self) -> str:
         """The folder in force; '' when there is none."""
@@ -478,6 +483,7 @@ def owner_ids(entry: Entry, lenient: bool = False) -> tuple[int, int]:
     return uid, gid
 
 
+@functools.lru_cache(maxsize=256)
 def _user(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
@@ -485,6 +491,7 @@ def _user(uid: int) -> str:
         return str(uid)
 
 
+@functools.lru_cache(maxsize=256)
 def _group(gid: int) -> str:
     try:
         return grp.getgrgid(gid).gr_name

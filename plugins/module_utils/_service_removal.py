@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._record import RecordError
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._service_folder import FolderError, ServiceFolder
@@ -55,8 +55,7 @@ class Removal:
         manifests = [folder.manifest(name) for name in folder.folders()]
         services = list(dict.fromkeys(service.name for manifest in manifests for service in manifest.services))
         taken = list(folder.all_taken()) if folder.exists() else []
-        recorded = folder.record.load()["unit_states"] if self.restore_units else {}
-        restore = {unit: recorded[unit] for unit in dict.fromkeys([*services, *self.units]) if unit in recorded}
+        restore = self._recorded([*services, *self.units]) if self.restore_units else {}
         if not folder.exists() and not restore:
             if not check_mode:
                 folder.remove()  # a run that was killed at its very end leaves /etc/jellynet, empty
@@ -98,12 +97,24 @@ class Removal:
         folder.remove()
         self.on_step("remove")
 
+    def _recorded(self, units: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What the record says of our units, of those that this set stopped, and of those that a set stopped which is gone by now."""
+        recorded = self.folder.record.load()["unit_states"]
+        return {
+            unit: was
+            for unit, was in recorded.items()
+            if unit in units or was.get("by") == self.folder.name or self._is_gone(was.get("by"))
+        }
+
+    def _is_gone(self, name: str | None) -> bool:
+        return bool(name) and not self.folder.sibling_exists(str(name))
+
     def _stop(self, units: Sequence[str]) -> None:
         if units:
             self.result.actions.extend(f"stop {unit}" for unit in reversed(units))
             self.systemd.stop(list(reversed(units)))
 
-    def _restore(self, restore: dict[str, dict[str, bool]]) -> None:
+    def _restore(self, restore: dict[str, dict[str, Any]]) -> None:
         states = self.systemd.states(restore)
         for unit, was in restore.items():
             if states[unit].exists:
@@ -119,5 +130,5 @@ class Removal:
             self.folder.record.forget("unit_states", unit)
 
 
-def _words(was: dict[str, bool]) -> str:
+def _words(was: dict[str, Any]) -> str:
     return f"{'enabled' if was['enabled'] else 'disabled'}, {'started' if was['active'] else 'stopped'}, as before"

@@ -228,7 +228,8 @@ options:
     default: []
   restore_units:
     description:
-      - With O(state=absent), bring the services that are not ours, and the O(conflicts), back into the state that they had before the first run.
+      - With O(state=absent), bring the services that are not ours, and those that were stopped as O(conflicts), back into the state that
+        they had before the first run.
     type: bool
     default: false
   timeout:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import _proof
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._service_removal import Removal
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._service_set import EMPTY
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._service_transaction import STEPS, ServiceError
@@ -21,8 +22,14 @@ from service_host import ChildFailed, Host
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hundreds of runs; none of them is here to see a power cut."""
+    """Hundreds of runs; none of them is here to see a power cut or how a program is asked."""
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+    monkeypatch.setattr(_proof, "_ask_program", lambda argv, _timeout: _said(Path(argv[1])))
+
+
+def _said(running: Path) -> _proof.Answer:
+    said = running.read_text() if running.exists() else ""
+    return _proof.Answer(generation=said) if _proof._is_id(said) else _proof.Answer(words=f"says {said!r}.")
 
 
 @pytest.fixture
@@ -319,7 +326,7 @@ def test_who_is_in_the_way_stops_last_and_is_disabled_after_the_proof(host: Host
     assert seen["enable"] == (False, False)
     assert result.actions == ["stop apache.service", "start web.service"]
     assert result.gap_ms is not None
-    assert host.record.get("unit_states", "apache.service") == {"active": True, "enabled": True}
+    assert host.record.get("unit_states", "apache.service") == {"active": True, "enabled": True, "by": "web"}
     assert not host.run(host.site("one"), conflicts=["apache.service"]).changed
 
 
@@ -546,11 +553,25 @@ def test_absent_restores_units_only_when_told(host: Host) -> None:
     states = host.systemd.states(["apache.service", "web.service"])
     assert not states["apache.service"].up
     assert not states["web.service"].up
-    removal(host, units=["apache.service", "web.service"], restore_units=True).run()
+    # The set is gone by now, and the record still knows whom it had stopped.
+    removal(host, restore_units=True).run()
     states = host.systemd.states(["apache.service", "web.service"])
     assert (states["apache.service"].running, states["apache.service"].enabled) == (True, True)
     assert (states["web.service"].running, states["web.service"].enabled) == (True, False)
     assert host.record.load()["unit_states"] == {}
+
+
+def test_absent_restores_whom_it_had_stopped_but_not_whom_another_set_did(host: Host) -> None:
+    host.has_unit("apache.service", active=True, enabled=True)
+    host.run(host.site("one"), conflicts=["apache.service"])
+    (host.base / "other").mkdir()
+    host.record.remember("unit_states", "squid.service", {"active": True, "enabled": True, "by": "other"})
+    host.has_unit("squid.service")
+    removal(host, restore_units=True).run()
+    states = host.systemd.states(["apache.service", "squid.service"])
+    assert states["apache.service"].running
+    assert not states["squid.service"].up
+    assert list(host.record.load()["unit_states"]) == ["squid.service"]
 
 
 def test_absent_killed_anywhere_goes_on_from_there(tmp_path: Path) -> None:
