@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -127,7 +128,12 @@ class Scan:
             self.process.wait()
         if self.process.stderr:
             self.process.stderr.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # Children may live a moment longer than their parent, and write.
+        for _turn in range(20):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if not os.path.exists(self.folder):
+                break
+            time.sleep(0.05)
 
 
 def server_result(report: dict[str, Any]) -> dict[str, Any]:

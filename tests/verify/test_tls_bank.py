@@ -586,7 +586,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory, scanner: str):
 
 def _names() -> list[str]:
     """The cases' names, read off the source: making the certificates is left to the fixture."""
-    return re.findall(r'^        Case\("([^"]+)"', Path(__file__).read_text(), re.MULTILINE)
+    return re.findall(r'\bCase\(\s*"([^"]+)"', Path(__file__).read_text(), re.MULTILINE)
 
 
 NAMES = _names()
