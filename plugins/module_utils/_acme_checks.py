@@ -16,9 +16,9 @@ import socket
 import ssl
 import threading
 import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterable
+
+from ansible.module_utils.urls import open_url
 
 CHALLENGE = "/.well-known/acme-challenge/"
 TIMEOUT = 15
@@ -28,12 +28,13 @@ def directory_problem(directory: str, ca_bundle: str = "", timeout: float = TIME
     """Whether the ACME server answers with a directory."""
     said = f"The ACME server {directory}"
     try:
-        context = ssl.create_default_context(cafile=ca_bundle or None)
+        ssl.create_default_context(cafile=ca_bundle or None)
     except (OSError, ssl.SSLError) as problem:
         return f"jellyfin_acme_ca_bundle ({ca_bundle}) cannot be used ({problem}). Give a PEM file on this host with the CA of {directory}"
-    request = urllib.request.Request(directory, headers={"User-Agent": "jellynet-letsencrypt-certificate"})
     try:
-        with urllib.request.urlopen(request, timeout=timeout, context=context) as answer:
+        with open_url(
+            directory, timeout=timeout, ca_path=ca_bundle or None, http_agent="jellynet-letsencrypt-certificate"
+        ) as answer:
             found = json.loads(answer.read(1 << 20))
     except urllib.error.HTTPError as problem:
         return f"{said} answers {problem.code} {problem.reason}. Mend jellyfin_acme_directory, or try again later"

@@ -173,7 +173,7 @@ def _as_written(layout: Layout, path: Path, mode: int, is_folder: bool) -> bool:
 
 def describe(domain: str, pairs: Mapping[str, Pair]) -> dict[str, Any]:
     """What a door holds, without a secret: the content of door.json."""
-    keys = {}
+    keys: dict[str, dict[str, Any]] = {}
     for key_type in sorted(pairs):
         pair = pairs[key_type]
         leaf = pair.leaf

@@ -30,9 +30,17 @@ def main(argv: list[str] | None = None, layout: Layout | None = None, now: datet
             return 0
         result = _door_sync.sync(config, layout or host_layout(), now or _x509.utcnow())
     except (ConfigError, DoorError, X509Error, OSError) as problem:
-        print(f"jellynet-certificate-door: {problem}", file=sys.stderr)
+        _complain(f"jellynet-certificate-door: {problem}")
         return 1
     return report(result)
+
+
+def _say(words: str) -> None:
+    sys.stdout.write(words + "\n")
+
+
+def _complain(words: str) -> None:
+    sys.stderr.write(words + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,13 +69,13 @@ def report(result: Result) -> int:
     """One line for each thing that happened; silent when nothing did, so that timers do not fill the journal."""
     for domain, said in result.doors.items():
         if said != result.before.get(domain):
-            print(f"{domain}: {said['source']}, serial {said['serial']}, until {said['not_after']}")
+            _say(f"{domain}: {said['source']}, serial {said['serial']}, until {said['not_after']}")
     for unit in result.reloaded:
-        print(f"{unit}: told of it")
+        _say(f"{unit}: told of it")
     for unit, words in result.failed_readers.items():
-        print(f"{unit} could not be told of a new certificate, the next sync tries again: {words}", file=sys.stderr)
+        _complain(f"{unit} could not be told of a new certificate, the next sync tries again: {words}")
     for problem in result.problems:
-        print(problem, file=sys.stderr)
+        _complain(problem)
     return 1 if result.problems or result.failed_readers else 0
 
 
@@ -80,11 +88,11 @@ def status(layout: Layout, as_json: bool) -> int:
             found[domain] = door.description
     said: Any = {"doors": found, "pending": _door_readers.pending(layout.certificates)}
     if as_json:
-        print(json.dumps(said, indent=1, sort_keys=True))
+        _say(json.dumps(said, indent=1, sort_keys=True))
         return 0
-    for domain, door in found.items():
-        trust = "publicly trusted" if door["public"] else "not publicly trusted"
-        print(f"{domain}: {door['source']} ({', '.join(door['key_types'])}), {trust}, until {door['not_after']}")
+    for domain, holds in found.items():
+        trust = "publicly trusted" if holds["public"] else "not publicly trusted"
+        _say(f"{domain}: {holds['source']} ({', '.join(holds['key_types'])}), {trust}, until {holds['not_after']}")
     for name in said["pending"]:
-        print(f"{name} has not been told of the last change; `jellynet-certificate-door sync` tries again")
+        _say(f"{name} has not been told of the last change; `jellynet-certificate-door sync` tries again")
     return 0

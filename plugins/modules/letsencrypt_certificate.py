@@ -134,9 +134,6 @@ removed:
 """
 
 import json
-import os
-import signal
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -220,34 +217,18 @@ def requests_for(wanted: list[Wanted], account: Account, renew_days: int, force:
     return found
 
 
-def run(argv: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
-    """certbot's exit code and words. A CA that never answers must not hold the play."""
-    process = subprocess.Popen(
-        list(argv),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, **environment, "LC_ALL": "C", "PYTHONWARNINGS": "ignore"},
-        start_new_session=True,
-    )
-    try:
-        out, _err = process.communicate(timeout=TIMEOUT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return 124, f"certbot did not end within {TIMEOUT} seconds"
-    return process.returncode, out.decode("utf-8", "replace")
-
-
-def certbot(argv: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Run certbot; where its own timer holds its lock, wait for that."""
-    code, output = run(argv, environment)
-    for _try in range(LOCK_TRIES):
-        if code == 0 or _certbot.LOCKED not in output:
+def certbot(module: AnsibleModule, argv: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
+    """certbot's exit code and words. A CA that never answers must not hold the play; where certbot's own timer holds its lock, wait for that."""
+    limited = ["timeout", "--kill-after=10", str(TIMEOUT), *argv]
+    code, output = 1, _certbot.LOCKED
+    for attempt in range(LOCK_TRIES):
+        if _certbot.LOCKED not in output:
             break
-        time.sleep(LOCK_PAUSE)
-        code, output = run(argv, environment)
-    return code, output
+        if attempt:
+            time.sleep(LOCK_PAUSE)
+        code, out, err = module.run_command(limited, environ_update={**environment, "PYTHONWARNINGS": "ignore"})
+        output = out + err
+    return (code, f"certbot did not end within {TIMEOUT} seconds") if code == 124 else (code, output)
 
 
 def log_size() -> int:
@@ -284,7 +265,7 @@ def obtain(module: AnsibleModule, requests: list[Request], account: Account) -> 
         if request.wanted.domain in unanswered:
             continue
         begin = log_size()
-        code, output = certbot(_certbot.command(request.wanted, account, binary), account.environment)
+        code, output = certbot(module, _certbot.command(request.wanted, account, binary), account.environment)
         if code == 0:
             issued.append(request.wanted.lineage)
             continue
@@ -382,7 +363,7 @@ def absent(module: AnsibleModule) -> None:
         )
     if not module.check_mode:
         for name in gone:
-            code, output = certbot([str(binary), "delete", "--non-interactive", "--cert-name", name], {})
+            code, output = certbot(module, [str(binary), "delete", "--non-interactive", "--cert-name", name], {})
             if code != 0:
                 module.fail_json(msg=f"certbot could not delete the lineage {name}: {_certbot.explain(output)[0]}")
     module.exit_json(
