@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import random
 import socket
@@ -127,6 +128,8 @@ class Ssdp:
         try:
             self._socket.setsockopt(socket.IPPROTO_IP, option, request)
         except OSError as error:
+            if join and error.errno == errno.EADDRINUSE:
+                return True  # systemd keeps the socket, and its membership, while we restart
             if join:
                 log.warning("cannot join %s on interface %s: %s", GROUP, index, error.strerror)
             return False
