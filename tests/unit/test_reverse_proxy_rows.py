@@ -1,0 +1,70 @@
+"""A proxy is a row of data and a folder of templates; the pipeline knows none of them by name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "reverse_proxy"
+PROXIES = ("apache", "caddy", "haproxy", "nginx", "traefik")
+REQUIRED = {"packages", "tls", "http3", "service", "shares_ports", "files", "check"}
+OPTIONAL = {"version_package", "binary", "program", "throwaway", "displaced", "units", "trial", "advice"}
+
+
+def row(proxy: str) -> dict:
+    return yaml.safe_load((ROLE / "vars" / f"{proxy}.yml").read_text())["_reverse_proxy_row"]
+
+
+def test_there_is_a_row_for_each_proxy_and_nothing_else() -> None:
+    assert sorted(path.stem for path in (ROLE / "vars").glob("*.yml")) == sorted((*PROXIES, "main"))
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_row_has_the_one_shape(proxy: str) -> None:
+    keys = set(row(proxy))
+    assert keys >= REQUIRED
+    assert keys <= REQUIRED | OPTIONAL
+    assert re.fullmatch(r"[a-z0-9-]+\.service", row(proxy)["service"])
+    assert "version_package" in keys or row(proxy)["binary"] == "required"
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_every_file_of_a_row_is_there_and_every_template_is_in_a_row(proxy: str) -> None:
+    files = row(proxy)["files"]
+    named = {file["template"] for file in files if "template" in file}
+    assert named == {f"{proxy}/{path.name}" for path in (ROLE / "templates" / proxy).iterdir()}
+    assert all((ROLE / "files" / file["src"]).is_file() for file in files if "src" in file)
+
+
+@pytest.mark.parametrize("part", ["tasks", "vars/main.yml", "defaults"])
+def test_the_pipeline_knows_no_proxy_by_name(part: str) -> None:
+    paths = [ROLE / part] if (ROLE / part).is_file() else sorted((ROLE / part).glob("*.yml"))
+    for path in paths:
+        words = re.findall(r"\b(apache2?|caddy|haproxy|nginx|traefik)\b", path.read_text(), re.IGNORECASE)
+        assert words == [], f"{path.name}: what is particular about a proxy belongs into its row"
+
+
+def test_the_tls_policy_is_that_of_the_guideline() -> None:
+    policy = yaml.safe_load((ROLE.parent / "jellyfin" / "vars" / "tls.yml").read_text())["_jellyfin_tls"]
+    suites = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"]
+    groups = ["X25519MLKEM768", "X25519", "prime256v1", "secp384r1"]
+    kinds = ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
+    assert policy["guideline"] == "6.0"
+    assert policy["hsts_max_age"] == 63072000
+    modern, intermediate = policy["profiles"]["modern"], policy["profiles"]["intermediate"]
+    assert (modern["versions"], intermediate["versions"]) == (["1.3"], ["1.2", "1.3"])
+    assert modern["ciphers"] == []
+    assert intermediate["ciphers"] == [f"ECDHE-{key}-{kind}" for kind in kinds for key in ("ECDSA", "RSA")]
+    for profile in (modern, intermediate):
+        assert profile["ciphersuites"] == suites
+        assert profile["groups"] == groups
+        assert profile["server_preferred_order"] is False
+    assert set(policy["iana"]) == set(intermediate["ciphers"])
+    for names in policy["group_names"].values():
+        assert set(names) == set(groups)
+    libraries = set(policy["group_names"])
+    assert all(set(since) == libraries for since in policy["groups_since"].values())
+    assert {row(proxy)["tls"] for proxy in PROXIES} == libraries

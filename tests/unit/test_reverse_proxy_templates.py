@@ -1,0 +1,214 @@
+"""What the templates make of values and versions; whether a daemon likes it is for the tests on real hosts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+HERE = Path(__file__).resolve().parent
+COLLECTIONS = HERE.parents[1] / ".cache" / "collections"
+PROXIES = ("apache", "caddy", "haproxy", "nginx", "traefik")
+OLD = {
+    "nginx": "1.22.1-9+deb12u4",
+    "apache2": "2.4.62-1~deb12u2",
+    "haproxy": "2.6.12-1+deb12u2",
+    "caddy": "2.6.2-5",
+    "libssl3": "3.0.17-1",
+}
+NEW = {"nginx": "1.26.3-3", "apache2": "2.4.65-2", "haproxy": "3.0.11-1", "caddy": "2.6.2-12", "libssl3t64": "3.5.1-1"}
+DEFAULTS = yaml.safe_load((HERE.parents[1] / "roles" / "reverse_proxy" / "defaults" / "main.yml").read_text())
+BINARY = {"version": "3.7.15", "x86_64": {"source": "traefik.tar.gz", "checksum": "sha256:" + "a" * 64}}
+
+
+def site(domain: str = "media.example.org", **more: Any) -> dict[str, Any]:
+    return {
+        "domain": domain,
+        "path": "",
+        "server_address": "127.0.0.1",
+        "server_port": 8096,
+        "server_url": "http://127.0.0.1:8096",
+        "door": f"/etc/jellynet/certificates/{domain}",
+        "key_types": ["ecdsa"],
+        "admit_internet": True,
+        "hsts": "",
+        **more,
+    }
+
+
+def case(
+    proxy: str, name: str, *sites: dict[str, Any], packages: dict[str, str] | None = None, **values: Any
+) -> dict[str, Any]:
+    host = {
+        "ipv6": True,
+        "packages": packages or OLD,
+        "services": {},
+        "listeners": [],
+        "record": {},
+        "architecture": "x86_64",
+        **values.pop("host", {}),
+    }
+    given = {
+        **DEFAULTS,
+        "_jellyfin_sites": list(sites) or [site()],
+        "_jellyfin_lan": ["192.168.1.0/24", "fd00:1::/64"],
+        "_jellyfin_host": host,
+        "reverse_proxy_binary": BINARY if proxy == "traefik" else {},
+        **values,
+    }
+    return {"name": f"{proxy}-{name}", "proxy": proxy, "vars": given}
+
+
+CSP = """default-src 'self'; x "quoted" $host 100%"""
+
+
+def cases() -> list[dict[str, Any]]:
+    found = []
+    for proxy in PROXIES:
+        found += [
+            case(proxy, "plain"),
+            case(proxy, "new", packages=NEW),
+            case(proxy, "modern", site(key_types=["ecdsa", "rsa"]), reverse_proxy_tls_profile="modern"),
+            case(proxy, "bare", _jellyfin_lan=[], host={"ipv6": False}),
+            case(
+                proxy,
+                "text",
+                site(hsts="max-age=63072000; includeSubDomains"),
+                reverse_proxy_csp=CSP,
+                reverse_proxy_extra="# mine",
+            ),
+            case(proxy, "unfinished", site(admit_internet=False), site("two.example.org", path="/jellyfin")),
+            case(proxy, "nothing-installed", packages={"base-files": "12"}),
+        ]
+    found.append(case("nginx", "long", site("a" * 60 + ".example.org")))
+    foreign = {"proto": "tcp", "address": "0.0.0.0", "port": 443, "process": "nginx", "unit": "nginx.service"}
+    found.append(case("haproxy", "taken", host={"listeners": [foreign]}))
+    found.append(case("haproxy", "takes-over", host={"listeners": [foreign], "services": {"nginx": "a" * 16}}))
+    found.append(case("nginx", "lives-beside", host={"listeners": [foreign]}))
+    return found
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    out = tmp_path_factory.mktemp("rendered")
+    (out / "cases.json").write_text(json.dumps(cases()))
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            *("-i", "localhost,", "-e", f"out={out}", "-e", f"cases={out}/cases.json"),
+            str(HERE / "reverse_proxy_render.yml"),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_NOCOLOR": "1"},
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    lines = [
+        line for proxy in PROXIES for line in (out / f"{proxy}.json").read_text().splitlines() if line.startswith("[")
+    ]
+    return dict(json.loads(line) for line in lines)
+
+
+def whole(rendered: dict[str, str], name: str) -> str:
+    return "\n".join(
+        text for file, text in rendered.items() if file.startswith(name + ".") and not file.endswith(".plan")
+    )
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "apache", "haproxy"])
+def test_the_post_quantum_group_is_offered_only_by_a_library_that_has_it(rendered: dict[str, str], proxy: str) -> None:
+    assert "X25519MLKEM768:X25519:prime256v1:secp384r1" in whole(rendered, f"{proxy}-new")
+    for name in ("plain", "nothing-installed"):
+        text = whole(rendered, f"{proxy}-{name}")
+        assert "MLKEM" not in text
+        assert "X25519:prime256v1:secp384r1" in text
+
+
+def test_go_programs_have_names_of_their_own_for_groups(rendered: dict[str, str]) -> None:
+    assert "curves x25519 secp256r1 secp384r1" in rendered["caddy-plain.Caddyfile"]
+    options = yaml.safe_load(rendered["traefik-plain.dynamic.yml"])["tls"]["options"]["default"]
+    assert options["curvePreferences"] == ["X25519MLKEM768", "X25519", "CurveP256", "CurveP384"]
+
+
+def test_nginx_speaks_http2_in_the_form_that_it_takes(rendered: dict[str, str]) -> None:
+    old, new = rendered["nginx-plain.sites.conf"], rendered["nginx-new.sites.conf"]
+    assert "listen 443 ssl http2;" in old
+    assert "http2 on;" not in old
+    assert "listen 443 ssl;" in new
+    assert "http2 on;" in new
+    assert "ssl_session_tickets off;" in rendered["nginx-plain.tls.conf"]
+    assert "ssl_session_tickets" not in rendered["nginx-new.tls.conf"]
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_modern_is_tls_13_with_ecdsa_alone(rendered: dict[str, str], proxy: str) -> None:
+    text = whole(rendered, f"{proxy}-modern")
+    for word in ("TLSv1.2", "tls1.2", "VersionTLS12", "ECDHE-", "TLS_ECDHE", "/rsa/"):
+        assert word not in text
+    assert "/ecdsa/" in text
+    assert re.search(r"TLSv1\.3|tls1\.3|VersionTLS13", text)
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_without_lan_and_ipv6_nobody_is_lan_and_nothing_listens_on_ipv6(rendered: dict[str, str], proxy: str) -> None:
+    text = whole(rendered, f"{proxy}-bare")
+    assert "192.168.1.0" not in text
+    if proxy in ("nginx", "haproxy"):
+        assert "[::]" not in text
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_text_of_the_users_stays_what_it_is(rendered: dict[str, str], proxy: str) -> None:
+    text = whole(rendered, f"{proxy}-text")
+    assert "max-age=63072000; includeSubDomains" in text
+    if proxy != "traefik":
+        assert "# mine" in text
+    if proxy == "traefik":
+        headers = yaml.safe_load(rendered["traefik-text.dynamic.yml"])["http"]["middlewares"]["headers1"]["headers"]
+        assert headers["customResponseHeaders"]["Content-Security-Policy"] == CSP
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_hsts_is_not_sent_without_a_value(rendered: dict[str, str], proxy: str) -> None:
+    assert "max-age=63072000" not in whole(rendered, f"{proxy}-plain")
+
+
+def test_a_long_name_gets_the_room_that_it_needs(rendered: dict[str, str]) -> None:
+    assert "server_names_hash_bucket_size 128;" in rendered["nginx-long.http.conf"]
+    assert "server_names_hash_bucket_size" not in rendered["nginx-plain.http.conf"]
+
+
+@pytest.mark.parametrize("name", ["plain", "new", "modern", "bare", "text", "unfinished"])
+def test_traefiks_files_are_yaml(rendered: dict[str, str], name: str) -> None:
+    for file in ("traefik.yml", "dynamic.yml"):
+        assert isinstance(yaml.safe_load(rendered[f"traefik-{name}.{file}"]), dict)
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_every_site_is_proved_on_both_ports(rendered: dict[str, str], proxy: str) -> None:
+    plan = json.loads(rendered[f"{proxy}-unfinished.plan"])
+    asked = {(proof["url"].split(":")[0], proof["server_name"]) for proof in plan["proof"]}
+    assert asked == {
+        (scheme, name) for scheme in ("http", "https") for name in ("media.example.org", "two.example.org")
+    }
+    reader = next(file for file in plan["files"] if "/readers.d/" in file["path"])
+    assert set(json.loads(reader["content"])) == {"unit", "how"}
+
+
+def test_whoever_has_the_ports_is_found_unless_it_is_ours_or_shares_them(rendered: dict[str, str]) -> None:
+    assert [item["unit"] for item in json.loads(rendered["haproxy-taken.plan"])["foreign"]] == ["nginx.service"]
+    over = json.loads(rendered["haproxy-takes-over.plan"])
+    assert (over["foreign"], over["conflicts"]) == ([], ["nginx.service"])
+    assert json.loads(rendered["nginx-lives-beside.plan"])["foreign"] == []
+
+
+def test_default_sites_that_are_the_distributions_own_go_out_of_the_way(rendered: dict[str, str]) -> None:
+    files = json.loads(rendered["nginx-plain.plan"])["files"]
+    assert {"path": "/etc/nginx/sites-enabled/default", "content": "", "effect": "reload"} in files
