@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import _proxy_values
+
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETSENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
@@ -312,6 +314,7 @@ def problems(
         found.append(f"jellyfin_sites names {name!r} twice: one domain leads to one server. Drop or rename one of them")
     found += _port_problems(values, sites, host)
     found += _lan_problems(values.get("lan", "auto"))
+    found += _proxy_values.problems(values)
     found += _acme_problems(values, sites)
     choices = sorted(proxies)
     if values.get("proxy") not in choices:
