@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from . import _x509
 from ._certificate_pair import Pair
 from ._door_sync import lineage
+from ._x509 import Certificate
 
 LISTEN = "127.0.0.1"
 LOCKED = "Another instance of Certbot is already running"
@@ -92,9 +93,16 @@ def reasons(
         found.append(f"its key is {leaf.key_type}")
     if leaf.not_after <= now:
         found.append(f"it expired at {_x509.timestamp(leaf.not_after)}")
-    elif _x509.due(leaf, now) if renew_days <= 0 else leaf.not_after - now < timedelta(days=renew_days):
+    elif _due(leaf, now, renew_days):
         found.append(f"it expires at {_x509.timestamp(leaf.not_after)}")
     return found
+
+
+def _due(leaf: Certificate, now: datetime, renew_days: int) -> bool:
+    if renew_days <= 0:
+        return _x509.due(leaf, now)
+    # Never so early that a fresh one is due again at once: CAs count.
+    return leaf.not_after - now < min(timedelta(days=renew_days), (leaf.not_after - leaf.not_before) * 2 / 3)
 
 
 def command(wanted: Wanted, account: Account, binary: str = "certbot") -> list[str]:

@@ -20,7 +20,7 @@ from typing import Any
 from . import _certificate_pair, _door, _door_readers, _x509
 from ._certificate_pair import Asked, Pair, PairError
 from ._door import Door, Layout
-from ._local_ca import LEAF_DAYS, LocalCA
+from ._local_ca import LEAF_DAYS, LEAF_DAYS_LIMIT, LocalCA
 from ._x509 import X509Error
 
 CONFIG = Path("/etc/jellynet/certificate/current/config.json")
@@ -84,6 +84,11 @@ class Config:
     def of(cls, given: Mapping[str, Any]) -> Config:
         """From the module's arguments or config.json."""
         files_rsa = given.get("files_rsa") or {}
+        days = int(given.get("local_ca_days") or LEAF_DAYS)
+        if not 1 <= days <= LEAF_DAYS_LIMIT:
+            raise ConfigError(
+                f"certificate_local_ca_days is {days}: give 1 to {LEAF_DAYS_LIMIT}, for clients take no longer ones"
+            )
         return cls(
             [Site.of(site, files_rsa) for site in given.get("sites") or []],
             int(given.get("local_ca_days") or LEAF_DAYS),

@@ -38,7 +38,7 @@ class LocalCA:
     def __init__(self, folder: Path, domain: str, days: int = LEAF_DAYS) -> None:
         self.folder = folder
         self.domain = domain
-        self.days = min(days, LEAF_DAYS_LIMIT)
+        self.days = days
 
     @property
     def certificate_path(self) -> Path:

@@ -87,6 +87,7 @@ def test_dates(pair: Pair) -> None:
     assert "expired at" in reasons(pair, 91)[0]
     assert reasons(pair, 61, renew_days=20) == [] and reasons(pair, 69, renew_days=20) == []
     assert "expires at" in reasons(pair, 71, renew_days=20)[0]
+    assert reasons(pair, 1, renew_days=1000) == [], "a fresh one must not be due at once"
 
 
 def test_contents(pair: Pair) -> None:

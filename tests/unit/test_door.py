@@ -19,7 +19,6 @@ from ansible_collections.jellynet.jellyfin.plugins.module_utils import (
     _door_cli,
     _door_readers,
     _door_sync,
-    _local_ca,
     _x509,
 )
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._certificate_pair import PairError
@@ -348,8 +347,11 @@ def test_the_root_signs_for_its_domain_alone(at: Layout, sync: Any, tmp_path: Pa
     assert verify(at.local_ca / f"{DOMAIN}.pem", address, "") != 0
 
 
-def test_a_leaf_lives_no_longer_than_guidelines_allow() -> None:
-    assert _local_ca.LocalCA(Path("/nowhere"), DOMAIN, 1000).days == 366
+@pytest.mark.parametrize("days", [-1, 367])
+def test_a_leaf_lives_no_longer_than_guidelines_allow(days: int) -> None:
+    with pytest.raises(_door_sync.ConfigError, match="certificate_local_ca_days"):
+        config(site(), local_ca_days=days)
+    assert config(site(), local_ca_days=366).local_ca_days == 366
 
 
 def test_from_local_ca_to_letsencrypt_and_back(at: Layout, sync: Any, issuer: Issuer) -> None:
@@ -514,7 +516,11 @@ def test_command(at: Layout, tmp_path: Path, issuer: Issuer, capsys: pytest.Capt
     argv = ["--config", str(written)]
     assert _door_cli.main([*argv, "check"], at) == 0
     assert _door_cli.main([*argv, "sync"], at) == 0
-    assert capsys.readouterr().out.startswith("media.example.org: local_ca, serial ")
+    printed = capsys.readouterr().out
+    assert (
+        printed.startswith("media.example.org: local_ca, serial ")
+        and "new root, which every client has to install" in printed
+    )
     assert _door_cli.main([*argv, "sync"], at) == 0
     assert capsys.readouterr() == ("", "")
     assert _door_cli.main(["status"], at) == 0
