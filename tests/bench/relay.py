@@ -310,7 +310,9 @@ def bench_discovery(options: argparse.Namespace) -> None:
             rates["jellyfin-ports"].append(ask_discovery(7359, options.seconds))
         memory = memory_mb(stand.pids["jellyfin-ports"])
     medians = {name: statistics.median(found) for name, found in rates.items()}
-    print("\nClient discovery, one asker with 64 questions in flight\n\n| | replies/s | to the bare loop |\n|---|---|---|")
+    print(
+        "\nClient discovery, one asker with 64 questions in flight\n\n| | replies/s | to the bare loop |\n|---|---|---|"
+    )
     for name, rate in medians.items():
         print(f"| {name} | {rate:,.0f} | {rate / medians['bare loop']:.2f} |")
     print(f"\nMemory of the process afterwards: {memory:.1f} MB", flush=True)

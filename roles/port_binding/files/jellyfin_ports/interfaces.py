@@ -90,7 +90,7 @@ def parse_messages(data: bytes, into: dict[int, Interface]) -> bool:
             family, prefix, _flags, _scope, index = struct.unpack_from("=BBBBi", body)
             attributes = _attributes(body[8:])
             local = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS) or b""
-            if family == socket.AF_INET and len(local) == 4:
+            if family == socket.AF_INET and len(local) == 4 and prefix <= 32:
                 own = ipaddress.IPv4Interface((local, prefix))
                 into.setdefault(index, Interface(index)).addresses.append(own)
         offset += (length + 3) & ~3

@@ -58,6 +58,8 @@ def parse_search(datagram: bytes, multicast: bool) -> Search | None:
         return None
     if not multicast:
         return Search(target, 0.0, False)
+    if fields["HOST"] not in (GROUP, f"{GROUP}:{PORT}"):
+        return None
     mx = fields.get("MX", "")
     if not re.fullmatch(r"[0-9]{1,9}", mx) or int(mx) < 1:
         return None
