@@ -33,6 +33,8 @@ UDP_PAYLOADS = {"discovery": DISCOVERY, "ssdp": M_SEARCH, "": b"\x00"}
 
 
 EDGE = "@EDGE@"
+# What a firewall on the way, or a route that is missing, looks like.
+FILTERED = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM, errno.ETIMEDOUT)
 
 
 class ProbeError(Exception):
@@ -234,24 +236,30 @@ def probe_tls(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, An
 
 
 def probe_tcp(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, Any]:
-    """``state``: open, closed (refused), or filtered (no answer, or a firewall's refusal)."""
+    """``state``: open; turned away (it connects, and is cut off at once); closed (refused); filtered (no answer, or a firewall's)."""
     try:
         connection = Connection(str(probe["address"]), int(probe["port"]), timeout)
+        try:
+            connection.sock.settimeout(min(0.4, timeout))
+            # Who turns strangers away does it now; other servers speak first, or wait for the client.
+            greeted = connection.sock.recv(1)
+        except socket.timeout:
+            greeted = b"waits"
+        finally:
+            connection.close()
     except ConnectionRefusedError:
         return {"state": "closed"}
+    except (ConnectionResetError, BrokenPipeError):
+        return {"state": "turned away"}
     except socket.gaierror as problem:
         raise ProbeError(words(problem, False, timeout)) from problem
     except OSError as problem:
-        if isinstance(problem, socket.timeout) or problem.errno in (
-            errno.EHOSTUNREACH,
-            errno.ENETUNREACH,
-            errno.EACCES,
-            errno.ETIMEDOUT,
-        ):
+        if problem.errno == errno.ENOTCONN:
+            return {"state": "turned away"}
+        if isinstance(problem, socket.timeout) or problem.errno in FILTERED:
             return {"state": "filtered"}
         raise
-    connection.close()
-    return {"state": "open", "source_address": connection.source}
+    return {"state": "open" if greeted else "turned away", "source_address": connection.source}
 
 
 def _ask_udp(address: str, port: int, payload: bytes, timeout: float) -> tuple[str, bytes]:
@@ -270,7 +278,7 @@ def _ask_udp(address: str, port: int, payload: bytes, timeout: float) -> tuple[s
             except ConnectionRefusedError:
                 return "closed", b""
             except OSError as problem:
-                if problem.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM):
+                if problem.errno in FILTERED:
                     return "filtered", b""
                 raise
     return "silent", b""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import struct
+import threading
 
 import pytest
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _probe
@@ -51,7 +54,10 @@ def test_one_bad_probe_takes_no_other_down() -> None:
 
 
 def test_udp_states() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as quiet, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as quiet,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone,
+    ):
         quiet.bind(("127.0.0.1", 0))
         gone.bind(("127.0.0.1", 0))
         closed = gone.getsockname()[1]
@@ -65,3 +71,40 @@ def test_udp_states() -> None:
         )
     assert seen["silent"]["state"] == "silent"
     assert seen["closed"]["state"] == "closed"
+
+
+def _listen(act) -> tuple[socket.socket, int]:
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                act(server.accept()[0])
+
+    threading.Thread(target=accept, daemon=True).start()
+    return server, server.getsockname()[1]
+
+
+def _reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+KEPT: list[socket.socket] = []
+
+
+@pytest.mark.parametrize(
+    ("act", "state"),
+    [
+        (KEPT.append, "open"),
+        (lambda connection: (connection.sendall(b"SSH-2.0-x\r\n"), KEPT.append(connection)), "open"),
+        (_reset, "turned away"),
+        (lambda connection: connection.close(), "turned away"),
+    ],
+    ids=["waits", "greets", "resets", "closes"],
+)
+def test_tcp_states(act, state: str) -> None:
+    server, port = _listen(act)
+    with server:
+        seen = _probe.run([{"id": "one", "kind": "tcp", "address": "127.0.0.1", "port": port}], timeout=2)["one"]
+    assert (seen["state"], seen["error"]) == (state, "")
