@@ -300,13 +300,11 @@ def _copy_folders(source: str, target: str, device: int, depth: int) -> None:
         if not entry.is_dir(follow_symlinks=False):
             continue
         status = entry.stat(follow_symlinks=False)
-        if status.st_dev != device:
-            continue
         copy = os.path.join(target, entry.name)
         os.mkdir(copy)
         os.chmod(copy, status.st_mode & 0o7777)
         os.chown(copy, status.st_uid, status.st_gid)
-        if depth > 1:
+        if depth > 1 and status.st_dev == device:  # of another mount, /run/lock say, only the folder itself
             _copy_folders(entry.path, copy, device, depth - 1)
 
 

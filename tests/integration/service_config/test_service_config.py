@@ -305,3 +305,45 @@ def test_killed_after_each_step(host: Edge, step: str, kind: str, reboot: bool) 
     assert host.sh("ls -A /etc/jellynet/nginx").split() == sorted([result["generation"], "current"])
     assert not host.run(new)["changed"]
     no_trace_of_trials(host)
+
+
+def apache(curves: str) -> dict[str, Any]:
+    return {
+        "name": "apache",
+        "files": {
+            "site.conf": (
+                "Listen 127.0.0.1:8443\n<VirtualHost 127.0.0.1:8443>\nServerName media.example.org\nSSLEngine on\n"
+                "SSLCertificateFile /etc/ssl/certs/ssl-cert-snakeoil.pem\nSSLCertificateKeyFile /etc/ssl/private/ssl-cert-snakeoil.key\n"
+                f"SSLOpenSSLConfCmd Curves {curves}\n"
+                "Alias /.well-known/jellynet-generation /etc/jellynet/apache/current/id\n"
+                "<Directory /etc/jellynet/apache>\nRequire local\n</Directory>\n</VirtualHost>\n"
+            ),
+            "id": "@GENERATION@\n",
+            "/etc/apache2/conf-enabled/jellynet.conf": "Include /etc/jellynet/apache/current/site.conf\n",
+        },
+        "options": {"id": {"effect": "none"}},
+        "services": [{"name": "apache2.service", "enabled": True, "state": "started"}],
+        "check": [{"argv": ["apache2ctl", "-t"]}],
+        "trial": {"argv": ["apache2ctl", "-D", "FOREGROUND"], "tmpfs": ["/run", "/var/log/apache2"]},
+        "proof": [
+            {"url": "https://127.0.0.1:8443/.well-known/jellynet-generation", "server_name": "media.example.org"}
+        ],
+        "timeout": 8,
+    }
+
+
+def test_apache_with_a_bad_group_passes_its_own_check_and_fails_the_trial(host: Edge) -> None:
+    host.write("/etc/apache2/ports.conf", "Listen 127.0.0.1:8080\n")
+    host.sh("a2enmod -q ssl; a2dissite -q 000-default")
+    try:
+        good = host.run(apache("X25519:prime256v1"))
+        assert good.get("actions") == ["start apache2.service"], good.get("failed")
+        before = host.sh("cat /run/apache2/apache2.pid; pgrep -c apache2; ls -l /var/log/apache2 | wc -l")
+        bad = host.run(apache("X25519:no-such-group"))
+        assert bad["step"] == "trial"
+        assert "it ended with exit code" in bad["failed"]
+        assert host.sh("cat /run/apache2/apache2.pid; pgrep -c apache2; ls -l /var/log/apache2 | wc -l") == before
+        assert not host.run(apache("X25519:prime256v1"))["changed"]
+        assert host.run(apache("prime256v1"))["actions"] == ["reload apache2.service"]
+    finally:
+        host.run({"name": "apache"}, state="absent")

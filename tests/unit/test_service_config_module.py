@@ -1,0 +1,59 @@
+# Copyright (c) 2026, The jellynet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module's own part: one run at a time."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.jellynet.jellyfin.plugins.modules import service_config
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_config, "LOCK_FOLDER", str(tmp_path / "run"))
+
+
+def hold(seconds: float) -> int:
+    """Another process that has the lock; returns once it has."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with service_config.alone():
+            os.write(writing, b"x")
+            time.sleep(seconds)
+        os._exit(0)
+    os.close(writing)
+    assert os.read(reading, 1) == b"x"
+    os.close(reading)
+    return child
+
+
+def test_a_second_run_waits_for_the_first() -> None:
+    child = hold(0.5)
+    begun = time.monotonic()
+    with service_config.alone():
+        assert time.monotonic() - begun > 0.3
+    os.waitpid(child, 0)
+
+
+def test_a_second_run_gives_up_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_config, "LOCK_PATIENCE", 0.3)
+    child = hold(30)
+    with pytest.raises(service_config.SetError, match="Another run has been changing services"), service_config.alone():
+        pass
+    # A run that was killed holds nothing.
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    with service_config.alone():
+        pass
+
+
+def test_the_lock_is_for_root_only(tmp_path: Path) -> None:
+    with service_config.alone():
+        assert os.stat(tmp_path / "run").st_mode & 0o777 == 0o700
