@@ -16,7 +16,8 @@ from collections.abc import Callable
 AVAILABLE = hasattr(os, "splice")
 _PIPE_SIZE = 1 << 20
 _ONCE = 1 << 20
-_ROUNDS = 8
+_ROUNDS = 8  # of one stream alone; the more there are, the shorter each one's turn, for all wait meanwhile
+_DESCRIPTORS = 4
 _F_SETPIPE_SZ = 1031
 _FLAGS = 0x1 | 0x2  # move, do not block
 
@@ -26,6 +27,8 @@ class BulkCopy:
 
     The sockets are duplicated, because asyncio does not let anyone else watch a descriptor of its own.
     """
+
+    active = 0
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class BulkCopy:
         with contextlib.suppress(OSError):  # over the user's share of pipe memory the default size does as well
             fcntl.fcntl(self._in, _F_SETPIPE_SZ, _PIPE_SIZE)
         self._reading = True
+        BulkCopy.active += 1
         loop.add_reader(self._source, self._pump)
 
     @property
@@ -66,6 +70,8 @@ class BulkCopy:
     def _close(self) -> None:
         if not self._fds:
             return
+        if len(self._fds) == _DESCRIPTORS:
+            BulkCopy.active -= 1
         for fd, remove in zip(self._fds, (self._loop.remove_reader, self._loop.remove_writer)):
             remove(fd)
         for fd in self._fds:
@@ -89,11 +95,12 @@ class BulkCopy:
 
     def _pump(self) -> None:
         try:
-            for _ in range(_ROUNDS):
+            once = _ONCE if BulkCopy.active <= _ROUNDS else _ONCE // 4
+            for _ in range(max(1, _ROUNDS // BulkCopy.active)):
                 empty = False
                 if self._to_read and self._in_pipe < _PIPE_SIZE // 2:
                     try:
-                        got = os.splice(self._source, self._in, min(self._to_read, _ONCE), flags=_FLAGS)
+                        got = os.splice(self._source, self._in, min(self._to_read, once), flags=_FLAGS)
                         if got == 0:
                             return self._finish(False)
                         self._to_read -= got
