@@ -6,7 +6,7 @@ SHELL := bash
 
 VENV := $(CURDIR)/.cache/venv
 LINK := .cache/collections/ansible_collections/jellynet/jellyfin
-STAGES := lint unit sanity galaxy scenarios matrix
+STAGES := lint unit sanity galaxy scenarios suites matrix
 LAB := tests/lab/lab
 NAME ?= hand
 TOPOLOGY ?= tests/lab/topologies/edge.toml
@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-test: ## everything: the stages lint, unit, sanity, galaxy, scenarios and matrix, one after the other
+test: ## everything: the stages lint, unit, sanity, galaxy, scenarios, suites and matrix, one after the other
 	@tests/tools/need python3:python3 git rsync
 	@$$(tests/tools/python 3.8) tests/tools/stages.py $(STAGES)
 
@@ -54,6 +54,12 @@ scenarios: venv lab-tools link ## all molecule scenarios (one alone: make scenar
 
 scenario-%: venv lab-tools link
 	tests/tools/scenarios.py $*
+
+suites: venv lab-tools link ## the suites that boot hosts of their own (one alone: make suite-NAME)
+	python tests/tools/suites.py
+
+suite-%: venv lab-tools link
+	python tests/tools/suites.py $*
 
 matrix: venv lab-tools link ## sanity, units and a scenario with the oldest and the newest ansible-core
 	tests/tools/matrix

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Runs the test suites that boot hosts of their own, two at a time: suites.py [NAME...].
+
+What each says goes to .cache/logs/suite-NAME.log, and is shown when it fails.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LOGS = ROOT / ".cache" / "logs"
+LAB = ROOT / "tests" / "lab" / "lab"
+AT_ONCE = int(os.environ.get("JELLYNET_SUITES_AT_ONCE", "2"))
+
+# Name: the tests, and the topology of their hosts ('' where a suite boots them itself). The longest first.
+SUITES = {
+    "reverse_proxy": ("test_reverse_proxy.py", ""),
+    "switching": ("test_reverse_proxy_switching.py", ""),
+    "certificate": ("test_certificate.py", "tests/lab/topologies/certificate.toml"),
+    "service_config": ("service_config", ""),
+    "firewall": ("test_firewall_ports.py", "tests/lab/topologies/firewall.toml"),
+    "port_binding": ("test_port_binding.py", "tests/lab/topologies/ports.toml"),
+}
+
+
+def run(name: str) -> tuple[str, int, float, str]:
+    """One suite on its own hosts, which are gone afterwards."""
+    begin = time.monotonic()
+    tests, topology = SUITES[name]
+    lab = f"suite-{name.replace('_', '-')}"
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"tests/integration/{tests}"]
+    log = LOGS / f"suite-{name}.log"
+    with log.open("w") as handle:
+        code = 0
+        if topology:
+            argv += ["--lab", lab]
+            code = subprocess.run(
+                [LAB, "up", topology, "--name", lab, "--fresh"], cwd=ROOT, stdout=handle, stderr=handle
+            ).returncode
+        try:
+            code = code or subprocess.run(argv, cwd=ROOT, stdout=handle, stderr=subprocess.STDOUT).returncode
+        finally:
+            if topology:
+                subprocess.run([LAB, "down", lab], cwd=ROOT, stdout=handle, stderr=handle)
+    said = log.read_text(errors="replace")
+    if code:
+        print(f"----- {name}: the end of {log.relative_to(ROOT)}\n" + "\n".join(said.splitlines()[-300:]), flush=True)
+    tests_said = " and ".join(re.findall(r"^=*\s*(\d+ passed.*? in [\d.]+s|.*\d+ failed.*? in [\d.]+s)", said, re.M))
+    return name, code, time.monotonic() - begin, tests_said
+
+
+def main(names: list[str]) -> int:
+    """Run the suites and say what came of each."""
+    unknown = set(names) - set(SUITES)
+    if unknown:
+        sys.exit(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+    names = names or list(SUITES)
+    LOGS.mkdir(parents=True, exist_ok=True)
+    print(f"suites, {AT_ONCE} at a time: {', '.join(names)}", flush=True)
+    failed = []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for job in as_completed([pool.submit(run, name) for name in names]):
+            name, code, seconds, tests = job.result()
+            failed += [name] if code else []
+            print(f"suite {name}: {'ok' if code == 0 else 'FAILED'} in {seconds:.0f} s. {tests}", flush=True)
+    print(f"{len(names) - len(failed)} suites passed, {len(failed)} failed{': ' + ', '.join(failed) if failed else ''}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
