@@ -21,8 +21,8 @@ AT_ONCE = int(os.environ.get("JELLYNET_SUITES_AT_ONCE", "2"))
 
 # Name: the tests, and the topology of their hosts ('' where a suite boots them itself). The longest first.
 SUITES = {
-    "reverse_proxy": ("test_reverse_proxy.py", ""),
-    "switching": ("test_reverse_proxy_switching.py", ""),
+    "reverse_proxy": ("test_reverse_proxy.py", "tests/integration/reverse_proxy.toml"),
+    "switching": ("test_reverse_proxy_switching.py", "tests/integration/reverse_proxy.toml"),
     "certificate": ("test_certificate.py", "tests/lab/topologies/certificate.toml"),
     "service_config": ("service_config", ""),
     "firewall": ("test_firewall_ports.py", "tests/lab/topologies/firewall.toml"),
