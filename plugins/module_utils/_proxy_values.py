@@ -53,7 +53,9 @@ def problems(values: Mapping[str, Any]) -> list[str]:
             found += [look(item) for item in listed]
     policy = values.get("csp")
     if policy is not None and (not isinstance(policy, str) or not _POLICY.match(policy)):
-        found.append(f"reverse_proxy_csp is {policy!r}: a header is one line of plain characters. Write the policy on one line")
+        found.append(
+            f"reverse_proxy_csp is {policy!r}: a header is one line of plain characters. Write the policy on one line"
+        )
     timeout = values.get("idle_timeout")
     if timeout is not None and (not str(timeout).isdigit() or not 60 < int(timeout) <= 604800):
         found.append(

@@ -11,7 +11,7 @@ import yaml
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "reverse_proxy"
 PROXIES = ("apache", "caddy", "haproxy", "nginx", "traefik")
 REQUIRED = {"packages", "tls", "http3", "service", "shares_ports", "files", "check"}
-OPTIONAL = {"version_package", "binary", "program", "throwaway", "displaced", "units", "trial", "advice"}
+OPTIONAL = {"version_package", "binary", "program", "minimum", "throwaway", "displaced", "units", "trial", "advice"}
 
 
 def row(proxy: str) -> dict:
