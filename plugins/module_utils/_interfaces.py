@@ -12,7 +12,7 @@ addresses are left out: they look the same on every interface, on the Internet's
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Kinds (rtnetlink IFLA_INFO_KIND) that carry a physical network; '' is a plain network card.
@@ -75,7 +75,7 @@ def _physical(links: list[Mapping[str, Any]], in_container: bool) -> set[str]:
     return physical
 
 
-def lan(found: list[Mapping[str, Any]]) -> list[str]:
+def lan(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """The LAN prefixes of `interfaces`, in CIDR notation, without doubles."""
     prefixes: list[str] = []
     for link in found:

@@ -96,7 +96,11 @@ def test_os_release_with_and_without_quotes():
 
 
 def test_only_packages_that_are_installed_count():
-    status = "Package: a\nStatus: install ok installed\nVersion: 1.2-3\n\nPackage: b\nStatus: deinstall ok config-files\nVersion: 9\n\nPackage: c\nStatus: hold ok installed\nVersion: 2\n"
+    status = (
+        "Package: a\nStatus: install ok installed\nVersion: 1.2-3\n\n"
+        "Package: b\nStatus: deinstall ok config-files\nVersion: 9\n\n"
+        "Package: c\nStatus: hold ok installed\nVersion: 2\n"
+    )
     assert _debian.packages(status.splitlines(keepends=True)) == {"a": "1.2-3", "c": "2"}
 
 
@@ -179,7 +183,10 @@ def test_no_server_holds_nothing(tmp_path):
 
 
 def test_published_container_ports_are_held():
-    docker = '{"Image":"jellyfin/jellyfin:10.11","Names":"media","Ports":"0.0.0.0:8096->8096/tcp, [::]:8096->8096/tcp, 0.0.0.0:7359->7359/udp","Networks":"bridge"}\n'
+    docker = (
+        '{"Image":"jellyfin/jellyfin:10.11","Names":"media","Networks":"bridge",'
+        '"Ports":"0.0.0.0:8096->8096/tcp, [::]:8096->8096/tcp, 0.0.0.0:7359->7359/udp"}\n'
+    )
     podman = json.dumps(
         [
             {
@@ -199,7 +206,10 @@ def test_published_container_ports_are_held():
     assert found["holds"] == {"tcp": [8096], "udp": []}
 
 
-REAL = b'{"LocalAddress":"http://a","ServerName":"media","Version":"10.11.11","ProductName":"Jellyfin Server","OperatingSystem":"","Id":"%s","StartupWizardCompleted":%s}'
+REAL = (
+    b'{"LocalAddress":"http://a","ServerName":"media","Version":"10.11.11","ProductName":"Jellyfin Server",'
+    b'"OperatingSystem":"","Id":"%s","StartupWizardCompleted":%s}'
+)
 
 
 def test_what_a_real_server_says():
