@@ -6,6 +6,15 @@ import json
 import re
 
 SITE = "https://media.example.org"
+SSDP = """
+import socket
+pipe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+pipe.settimeout(4)
+pipe.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("{address}"))
+lines = ["M-SEARCH * HTTP/1.1", "HOST: 239.255.255.250:1900", 'MAN: "ssdp:discover"', "MX: 1", "ST: upnp:rootdevice", "", ""]
+pipe.sendto("\\r\\n".join(lines).encode(), ("239.255.255.250", 1900))
+print(pipe.recv(2048).decode())
+"""
 
 
 def open_tcp(host, address: str) -> set[int]:
@@ -66,13 +75,7 @@ def test_the_server_knows_its_path_and_its_proxy(edge, lab, outside, curl):
 
 
 def test_ssdp_leads_to_a_description_that_a_lan_client_can_read(lab, client, curl):
-    ask = (
-        "import socket\n"
-        "s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(4)\n"
-        "s.setsockopt(socket.IPPROTO_IP,socket.IP_MULTICAST_IF,socket.inet_aton(%r))\n"
-        "s.sendto(b'M-SEARCH * HTTP/1.1\\r\\nHOST: 239.255.255.250:1900\\r\\nMAN: \"ssdp:discover\"\\r\\nMX: 1\\r\\nST: upnp:rootdevice\\r\\n\\r\\n',('239.255.255.250',1900))\n"
-        "print(s.recv(2048).decode())" % lab.address("client", "lan")
-    )
+    ask = SSDP.format(address=lab.address("client", "lan"))
     said = client.run(f"python3 - <<'END'\n{ask}\nEND").stdout
     location = re.search(r"(?mi)^location:\s*(\S+)", said)
     assert location, said
