@@ -54,8 +54,10 @@ function measure(document) {
     const ratio = (a + .05) / (b + .05), wanted = size >= 24 || (bold && size >= 18.66) ? 3 : 4.5;
     if (ratio < wanted) poor.push([text.slice(0, 40), ratio.toFixed(2)]);
   }
+  const spilt = [...document.querySelectorAll('.checks li > *, .facts > *, .bars > *, .tile > *')]
+    .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline').map(e => e.textContent.trim().slice(0, 40));
   const root = document.documentElement;
-  return { texts, poor, width: root.clientWidth, scrollWidth: root.scrollWidth, height: root.scrollHeight,
+  return { texts, poor, spilt, width: root.clientWidth, scrollWidth: root.scrollWidth, height: root.scrollHeight,
     dark: document.defaultView.matchMedia('(prefers-color-scheme: dark)').matches,
     gradeSize: parseFloat(getComputedStyle(document.querySelector('.tile b')).fontSize),
     requests: document.defaultView.performance.getEntriesByType('resource').length };
@@ -180,6 +182,7 @@ def test_page(sample: Any, scheme: str, browser: str, tmp_path: Path) -> None:
         seen = measured(browser, tmp_path, page, width, scheme)
         assert seen["poor"] == [], f"too little contrast at {width} px"
         assert seen["width"] == width and seen["scrollWidth"] <= width, f"it scrolls sideways at {width} px: {seen}"
+        assert seen["spilt"] == [], f"text runs out of its cell at {width} px"
         assert seen["texts"] > 80
         assert seen["dark"] is (scheme == DARK)
         assert seen["requests"] == 0, "the page brings all along"
