@@ -40,6 +40,9 @@ _KILL_GRACE = 3.0
 _DENIALS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOSPC, errno.EUSERS)
 
 
+Ask = Callable[[float, Callable[[], str]], None]
+
+
 class Denied(Exception):
     """This host does not let us have namespaces (an unprivileged container, mostly)."""
 
@@ -80,10 +83,11 @@ def check(view: View, program: Program, timeout: float) -> tuple[int, str]:
     return code, said
 
 
-def trial(view: View, program: Program, ask: Callable[[float], None], timeout: float, settle: float = 1.0) -> str:
+def trial(view: View, program: Program, ask: Ask, timeout: float, settle: float = 1.0) -> str:
     """Start a daemon and ask it, in a network of its own; '' when it stood, else why not.
 
-    ``ask`` gets the seconds it has, runs inside and raises when the daemon does not answer rightly.
+    ``ask`` runs inside; it gets the seconds that it has and a function that says why it is no use to wait longer, and raises
+    when the daemon does not answer rightly.
     """
     identity = _identity(program)
     limit = timeout + 2 * _KILL_GRACE
@@ -320,35 +324,23 @@ def _run(program: Program, identity: _Identity, timeout: float) -> tuple[int, st
         return code, _tail(said)
 
 
-def _stand(program: Program, identity: _Identity, ask: Callable[[float], None], timeout: float, settle: float) -> str:
-    deadline = time.monotonic() + timeout
+def _stand(program: Program, identity: _Identity, ask: Ask, timeout: float, settle: float) -> str:
     with tempfile.TemporaryFile() as said:
         process = _popen(program, identity, said)
+
+        def dead() -> str:
+            return "" if process.poll() is None else f"it ended with exit code {process.returncode}."
+
         problem = ""
         try:
-            while True:
-                # In short turns, so that a daemon that died is not waited for.
-                left = deadline - time.monotonic()
-                try:
-                    process.wait(min(settle, 0.05))
-                except subprocess.TimeoutExpired:
-                    pass
-                else:
-                    problem = f"it ended with exit code {process.returncode}."
-                    break
-                try:
-                    ask(max(0.1, min(1.0, left)))
-                except Exception as refused:
-                    problem = str(refused)
-                    if left > 0:
-                        continue
-                else:
-                    problem = ""
-                break
-            if not problem:
+            try:
+                ask(timeout, dead)
+            except Exception as refused:
+                problem = dead() or str(refused)
+            else:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(settle)
-                    problem = f"it answered and then ended with exit code {process.returncode}."
+                    problem = f"it ended with exit code {process.returncode} soon after its start."
         finally:
             _end(process)
         return f"{problem}\n{_tail(said)}".strip() if problem else ""

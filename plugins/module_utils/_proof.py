@@ -46,12 +46,13 @@ def prove(
     proofs: Sequence[Mapping[str, Any]],
     generation: str,
     timeout: float,
-    own_units: Collection[str] = (),
+    own_units: Collection[str] | None = None,
     before: str = "",
     hopeless: Callable[[], str] = lambda: "",
 ) -> None:
     """Return once every listener answers with the generation several times in a row; else ProofError after the timeout.
 
+    Who holds the port of a wrong answer is named, unless it belongs to ``own_units``; without those nobody is named.
     ``hopeless`` is asked now and then; its words end the waiting.
     """
     deadline = time.monotonic() + timeout
@@ -156,7 +157,7 @@ def _tls(connection: socket.socket, server_name: str) -> ssl.SSLSocket:
     return context.wrap_socket(connection, server_hostname=server_name)
 
 
-def _sentence(proof: Mapping[str, Any], answer: Answer, own_units: Collection[str], before: str) -> str:
+def _sentence(proof: Mapping[str, Any], answer: Answer, own_units: Collection[str] | None, before: str) -> str:
     if "argv" in proof:
         asked = " ".join(proof["argv"])
         return f"{asked} {answer.words or f'says {answer.generation}.'}"
@@ -173,8 +174,10 @@ def _sentence(proof: Mapping[str, Any], answer: Answer, own_units: Collection[st
     return f"{parts.scheme}://{parts.netloc}{name} {words}{_foreign_holder(port, own_units)}"
 
 
-def _foreign_holder(port: int, own_units: Collection[str]) -> str:
+def _foreign_holder(port: int, own_units: Collection[str] | None) -> str:
     """Who else has the port, in words; nothing when it is ours or nobody's."""
+    if own_units is None:
+        return ""
     try:
         held = [item for item in _listeners.listeners() if item["proto"] == "tcp" and item["port"] == port]
     except OSError:

@@ -106,7 +106,7 @@ class Transaction:
             plan = make_plan(self.folder, self.wanted, self.systemd, self.conflicts)
             self._refuse(plan, check_mode)
         except _EXPECTED as problem:
-            raise ServiceError(f"{problem} Nothing was changed.", "compare") from problem
+            raise ServiceError(f"{_because(problem)} Nothing was changed.", "compare") from problem
         self.result.changed = plan.changed
         self.result.previous = "" if generation_of(plan.proved) == EMPTY else generation_of(plan.proved)
         self.result.resumed = plan.resumed
@@ -172,13 +172,11 @@ class Transaction:
             return staged
         except (OSError, FolderError) as problem:
             self._abandon()
-            words = (
-                f"{problem.strerror} ({problem.filename or self.folder.path})"
-                if isinstance(problem, OSError) and problem.strerror
-                else problem
-            )
+            if isinstance(problem, OSError) and not problem.filename:
+                problem.filename = self.folder.path  # a full disk is told of a file that is open already
             raise ServiceError(
-                f"The new files of {self.wanted.name} could not be staged: {words}. Nothing was changed.", "stage"
+                f"The new files of {self.wanted.name} could not be staged: {_because(problem)} Nothing was changed.",
+                "stage",
             ) from problem
         except ServiceError:
             self._abandon()
@@ -224,8 +222,8 @@ class Transaction:
             return
         questions = [proof for proof in self.wanted.proof if "url" in proof]
 
-        def ask(seconds: float) -> None:
-            _proof.prove(questions, self.wanted.generation, seconds)
+        def ask(seconds: float, dead: Callable[[], str]) -> None:
+            _proof.prove(questions, self.wanted.generation, seconds, hopeless=dead)
 
         try:
             why = _isolated.trial(
@@ -581,7 +579,7 @@ _STEP_WORDS = {
 
 def _because(problem: Exception) -> str:
     if isinstance(problem, OSError) and problem.strerror:
-        return f"{problem.strerror} ({problem.filename})."
+        return f"{problem.strerror}{f' ({problem.filename})' if problem.filename else ''}."
     return str(problem)
 
 
