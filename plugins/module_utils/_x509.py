@@ -9,6 +9,7 @@ disk but the one place it is meant for. Part of the host's own script too: relat
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import secrets
@@ -122,6 +123,7 @@ def private_key(text: str) -> str:
     return found.group(0) + "\n"
 
 
+@functools.lru_cache(maxsize=64)
 def read_certificate(pem: str) -> Certificate:
     """Parse one certificate."""
     out = openssl(_READ.split(), {"@certificate": pem})

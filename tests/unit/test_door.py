@@ -48,7 +48,8 @@ def issuer() -> Issuer:
 
 
 @pytest.fixture
-def at(tmp_path: Path) -> Layout:
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)  # no test pulls the plug, and a busy disk takes its time
     return certificates.layout(tmp_path)
 
 
