@@ -6,7 +6,7 @@ SHELL := bash
 
 VENV := $(CURDIR)/.cache/venv
 LINK := .cache/collections/ansible_collections/jellynet/jellyfin
-STAGES := lint unit sanity galaxy scenarios suites matrix
+STAGES := lint unit sanity tls galaxy scenarios suites matrix
 LAB := tests/lab/lab
 NAME ?= hand
 TOPOLOGY ?= tests/lab/topologies/edge.toml
@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-test: ## everything: the stages lint, unit, sanity, galaxy, scenarios, suites and matrix, one after the other
+test: ## everything: the stages lint, unit, sanity, tls, galaxy, scenarios, suites and matrix, one after the other
 	@tests/tools/need python3:python3 git rsync
 	@$$(tests/tools/python 3.8) tests/tools/stages.py $(STAGES)
 
@@ -45,6 +45,10 @@ unit: venv link ## the unit tests
 
 sanity: venv ## ansible-test sanity
 	tests/tools/sanity venv
+
+tls: venv link ## a bank of TLS servers and the grades that SSL Labs' guide gives them; the report in a browser
+	@tests/verify/prepare
+	python -m pytest tests/verify
 
 galaxy: venv lab-tools ## build the tarball, let Galaxy's importer judge it, install it elsewhere and run it by name
 	tests/galaxy/check
