@@ -199,7 +199,7 @@ def test_what_clients_send(ports: Ports, question: str, port: int, answered: boo
     if answered:
         body, peer, seconds = found[0]
         assert peer[1] == 7359 and seconds < 0.5 and len(body) <= 1024
-        expected = '{"Address":"http://%s:8096","Id":"' % ports.address("edge", "vlan")
+        expected = f'{{"Address":"http://{ports.address("edge", "vlan")}:8096","Id":"'
         assert body.startswith(expected) and body.endswith(',"Name":"media","EndpointAddress":null}')
 
 
@@ -243,7 +243,8 @@ def test_a_reload_takes_a_new_configuration_and_cuts_no_stream(ports: Ports) -> 
     edge = ports.address("edge")
     url = f"http://{edge}:8096/Videos/1/stream.mkv"
     job = subprocess.Popen(
-        ["podman", "exec", f"{ports.lab.name}-client", "curl", "-s", "--limit-rate", "2M", "-m", "8", "-o", "/dev/null", "-w", "%{size_download} %{http_code}", url],
+        ["podman", "exec", f"{ports.lab.name}-client", "curl", "-s", "--limit-rate", "2M", "-m", "8", "-o", "/dev/null",
+         "-w", "%{size_download} %{http_code}", url],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     time.sleep(1)
@@ -407,7 +408,7 @@ def test_https_from_the_door_and_its_exchange(ports: Ports) -> None:
     ask = f"curl -sk -m 5 --resolve media.example.org:8920:{edge} https://media.example.org:8920"
     echo = client.run(f"{ask}/double/echo")
     assert "https" in echo.stdout and ports.address("client") in echo.stdout
-    shown = "openssl s_client -connect %s:8920 -servername media.example.org </dev/null 2>/dev/null" % edge
+    shown = f"openssl s_client -connect {edge}:8920 -servername media.example.org </dev/null 2>/dev/null"
     assert "first" in client.run(f"{shown} | openssl x509 -noout -subject").stdout
     assert client.run(f"openssl s_client -connect {edge}:8920 -tls1_1 </dev/null").rc != 0
     assert client.run(f"openssl s_client -connect {edge}:8920 -groups P-521 </dev/null").rc != 0  # not of the guideline
@@ -532,7 +533,8 @@ def test_teardown_takes_everything_away(ports: Ports) -> None:
     play.unlink()
     host = ports.lab.host("edge13")
     left = host.run(
-        "ls -d /etc/jellynet/jellyfin-ports /etc/jellyfin-ports /usr/local/bin/jellyfin-ports /etc/systemd/system/jellyfin* 2>/dev/null; systemctl list-units --all --no-legend 'jellyfin-ports*'"
+        "ls -d /etc/jellynet/jellyfin-ports /etc/jellyfin-ports /usr/local/bin/jellyfin-ports /etc/systemd/system/jellyfin* 2>/dev/null;"
+        " systemctl list-units --all --no-legend 'jellyfin-ports*'"
     )
     assert left.stdout.strip() == ""
     assert host.run("ss -Hln '( sport = :8096 or sport = :7359 or sport = :1900 )'").stdout.strip() == ""

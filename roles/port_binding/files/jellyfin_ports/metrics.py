@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
+_DATAGRAMS = "Datagrams by what became of them."
 Sample = tuple[str, str, dict[str, str], float]  # name, help, labels, value
 
 
@@ -27,7 +28,7 @@ def render(samples: Iterable[Sample]) -> bytes:
             kind = "counter" if name.endswith("_total") else "gauge"
             lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
         inside = ",".join(f'{key}="{_label(str(val))}"' for key, val in labels.items())
-        lines.append(f"{name}{{{inside}}} {value:g}" if inside else f"{name} {value:g}")
+        lines.append(f"{name}{{{inside}}} {value:.15g}" if inside else f"{name} {value:.15g}")
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -46,13 +47,13 @@ def discovery_samples(status: dict[str, Any]) -> Iterable[Sample]:
         for result, count in sorted(part["counters"].items()):
             yield (
                 "jellyfin_ports_datagrams_total",
-                "Datagrams by what became of them.",
+                _DATAGRAMS,
                 {"protocol": protocol, "result": result},
                 count,
             )
         if "dropped_in_kernel" in part:
             labels = {"protocol": protocol, "result": "dropped_in_kernel"}
-            yield "jellyfin_ports_datagrams_total", "", labels, part["dropped_in_kernel"]
+            yield "jellyfin_ports_datagrams_total", _DATAGRAMS, labels, part["dropped_in_kernel"]
     if status.get("hdhomerun"):
         yield "jellyfin_ports_tuners", "HDHomeRun tuners found.", {}, len(status["hdhomerun"]["found"])
 

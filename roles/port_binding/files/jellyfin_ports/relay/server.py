@@ -20,6 +20,7 @@ from typing import Any
 from ..addresses import plain
 from ..config import Config, TcpListener
 from .client import ClientConnection, Phase
+from .descriptions import Descriptions
 from .head import Request
 from .texts import NEARBY, NOT_HERE, STAND_IN, LocalAnswer
 from .tls import CertificateError, Contexts
@@ -118,7 +119,7 @@ class Relay:
         self._by_peer: Counter[str] = Counter()
         self._pools: list[Pool] = []
         self._by_domain: dict[bytes, Pool] = {}
-        self._descriptions: Any = None
+        self._descriptions: Descriptions | None = None
         self._checked_certificates = self.loop.time()
         self.config = config
         self.configure(config)
@@ -142,7 +143,7 @@ class Relay:
             if pool not in self._pools:
                 pool.close()
 
-    def set_descriptions(self, descriptions: Any) -> None:
+    def set_descriptions(self, descriptions: Descriptions) -> None:
         self._descriptions = descriptions
 
     def listen(self, name: str, sock: socket.socket) -> None:
@@ -159,7 +160,7 @@ class Relay:
         if self._descriptions is not None:
             answer = self._descriptions.answer(request, transport)
             if answer is not None:
-                return answer  # type: ignore[no-any-return]
+                return answer
         if serves == "description":
             return NOT_HERE
         return None if self._pools else STAND_IN
