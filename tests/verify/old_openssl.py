@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """A TLS server on OpenSSL 1.0.2, for what no library of today still speaks: SSLv2, SSLv3, RC4, export, compression.
 
 The library comes out of a wheel of 2018 that carries it, is loaded by this process alone, and listens on loopback only.

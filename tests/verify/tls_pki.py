@@ -41,13 +41,12 @@ def sign_sha1(folder: Path, key, name: str, issuer: Signer, extensions: str, day
     files["ca"].write_text(issuer.pem)
     files["ca-key"].write_bytes(pem_of(issuer.key))
     files["extensions"].write_text(extensions)
-    run = {"check": True, "capture_output": True}
     subprocess.run(
         ["openssl", "req", "-new", "-key", files["key"], "-subj", f"/CN={name}", "-out", files["csr"]], **run
     )
     argv = ["openssl", "x509", "-req", "-sha1", "-in", files["csr"], "-CA", files["ca"], "-CAkey", files["ca-key"]]
     argv += ["-set_serial", "0x77", "-days", str(days), "-extfile", files["extensions"], "-out", files["certificate"]]
-    subprocess.run(argv, **run)
+    subprocess.run(argv, check=True, capture_output=True)
     return x509.load_pem_x509_certificate(files["certificate"].read_bytes())
 
 
