@@ -147,6 +147,15 @@ def test_nginx_speaks_http2_in_the_form_that_it_takes(rendered: dict[str, str]) 
     assert "ssl_session_tickets" not in rendered["nginx-new.tls.conf"]
 
 
+@pytest.mark.parametrize("proxy", ["nginx", "haproxy"])
+def test_http3_is_offered_by_builds_that_have_it(rendered: dict[str, str], proxy: str) -> None:
+    old, new = whole(rendered, f"{proxy}-plain"), whole(rendered, f"{proxy}-new")
+    assert "quic" not in old
+    assert "Alt-Svc" not in old.replace("proxy_hide_header Alt-Svc", "").replace("del-header Alt-Svc", "")
+    assert "quic" in new
+    assert "h3=" in new
+
+
 @pytest.mark.parametrize("proxy", PROXIES)
 def test_modern_is_tls_13_with_ecdsa_alone(rendered: dict[str, str], proxy: str) -> None:
     text = whole(rendered, f"{proxy}-modern")
