@@ -42,7 +42,9 @@ def sign_sha1(folder: Path, key, name: str, issuer: Signer, extensions: str, day
     files["ca-key"].write_bytes(pem_of(issuer.key))
     files["extensions"].write_text(extensions)
     subprocess.run(
-        ["openssl", "req", "-new", "-key", files["key"], "-subj", f"/CN={name}", "-out", files["csr"]], **run
+        ["openssl", "req", "-new", "-key", files["key"], "-subj", f"/CN={name}", "-out", files["csr"]],
+        check=True,
+        capture_output=True,
     )
     argv = ["openssl", "x509", "-req", "-sha1", "-in", files["csr"], "-CA", files["ca"], "-CAkey", files["ca-key"]]
     argv += ["-set_serial", "0x77", "-days", str(days), "-extfile", files["extensions"], "-out", files["certificate"]]
