@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(not _possible(), reason="needs root and namespac
 def view(tmp_path: Path) -> View:
     """A service with an old set in force, and a staged one that only root can reach."""
     tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
+    for parent in tmp_path.parents[:3]:
         parent.chmod(0o755)
     service, staging = tmp_path / "service", tmp_path / "staging"
     (service / "old").mkdir(parents=True)
