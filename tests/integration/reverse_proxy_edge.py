@@ -106,9 +106,9 @@ class Host:
 class Client(Host):
     """A host that asks."""
 
-    def __init__(self, lab: str, name: str, address: str) -> None:
+    def __init__(self, lab: str, name: str, address: str, address6: str) -> None:
         super().__init__(lab, name)
-        self.address = address
+        self.address, self.address6 = address, address6
 
     def ask(self, url: str, *arguments: str, seconds: float = 12) -> Answer:
         begin = time.monotonic()
@@ -154,10 +154,15 @@ class Edge(Host):
         topology = labs.known(lab)
         self.lab = lab
         self.wan_address = topology.hosts["edge"].addresses["wan"]
-        self.lan_address = topology.hosts["edge"].addresses["lan"]
+        self.lan_address6 = topology.hosts["edge"].addresses6["lan"]
+        self.wan_address6 = topology.hosts["edge"].addresses6["wan"]
         self.lan_networks = [topology.networks["lan"].subnet, *filter(None, [topology.networks["lan"].subnet6])]
-        self.lan = Client(lab, "client", topology.hosts["client"].addresses["lan"])
-        self.wan = Client(lab, "outside", topology.hosts["outside"].addresses["wan"])
+        self.lan = Client(
+            lab, "client", topology.hosts["client"].addresses["lan"], topology.hosts["client"].addresses6["lan"]
+        )
+        self.wan = Client(
+            lab, "outside", topology.hosts["outside"].addresses["wan"], topology.hosts["outside"].addresses6["wan"]
+        )
         self.wan_network = topology.networks["wan"].subnet
         self.proxy = ""
         self.vars: dict[str, Any] = {}

@@ -321,6 +321,14 @@ def test_what_a_client_claims_to_be_counts_for_nothing(edge: Edge, version: str)
     assert answer.sent("CF-Connecting-IP") == []
 
 
+def test_clients_come_over_ipv6_too(edge: Edge) -> None:
+    for client, address in ((edge.wan, edge.wan_address6), (edge.lan, edge.lan_address6)):
+        there = [word for name in (MEDIA, NEW) for word in ("--resolve", f"{name}:443:[{address}]")]
+        assert client.ask(f"https://{MEDIA}/", *there).sent("X-Forwarded-For") == [client.address6]
+        assert client.ask(f"https://{MEDIA}/metrics", *there).reached is (client is edge.lan)
+        assert client.ask(f"https://{NEW}/", *there).reached is (client is edge.lan)
+
+
 def test_a_websocket_says_where_it_comes_from_like_any_request(edge: Edge) -> None:
     said = edge.wan.tool("websocket", edge.wan_address, NEW, "/socket", "0")
     assert said["status"] == 503
