@@ -320,6 +320,38 @@ def bench_discovery(options: argparse.Namespace) -> None:
     print(f"\nMemory of the process afterwards: {memory:.1f} MB", flush=True)
 
 
+def bench_latency(options: argparse.Namespace) -> None:
+    """How soon discovery answers while the relay is busy with four streams."""
+    with contextlib.closing(Stand()) as stand:
+        stand.origin(options.megabytes * 4_000_000)
+        stand.ours("discovery")
+        stand.ours("relay")
+        time.sleep(2)
+        streams, answers = many_streams(4)
+        time.sleep(1)
+        times: list[float] = []
+        while streams.is_alive() and answers.empty() and len(times) < 1000:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.settimeout(1)
+                begun = time.monotonic()
+                sock.sendto(b"Who is JellyfinServer?", ("127.0.0.1", 7359))
+                try:
+                    sock.recv(2048)
+                    times.append(time.monotonic() - begun)
+                except (TimeoutError, socket.timeout):
+                    pass
+            time.sleep(0.11)  # a source gets ten answers a second
+            if len(times) >= options.seconds * 40:
+                break
+        streams.terminate()
+        times.sort()
+        print(
+            f"\nDiscovery beside four streams through the relay, {len(times)} questions: median"
+            f" {times[len(times) // 2] * 1000:.2f} ms, p99 {times[int(len(times) * 0.99)] * 1000:.2f} ms",
+            flush=True,
+        )
+
+
 def bench_rest(options: argparse.Namespace) -> None:
     """Memory at rest and start to ready, as systemd would see it: by READY=1."""
     rows: dict[str, tuple[list[float], list[float]]] = {"relay": ([], []), "discovery": ([], [])}
@@ -499,6 +531,7 @@ BENCHES = {
     "stream": bench_stream,
     "requests": bench_requests,
     "discovery": bench_discovery,
+    "latency": bench_latency,
     "rest": bench_rest,
     "long": bench_long,
     "crowd": bench_crowd,

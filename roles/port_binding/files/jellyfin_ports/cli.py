@@ -131,7 +131,7 @@ def _reload(arguments: argparse.Namespace) -> int:
 
     try:
         control.ask(arguments.process, "reload")
-        for _ in range(200):
+        for _turn in range(200):
             answer = control.ask(arguments.process, "reloaded")
             if answer.get("done"):
                 if answer.get("error"):

@@ -106,7 +106,7 @@ class ClientDiscovery:
         total = self._limiter.total
         now = time.monotonic()
         answered = 0
-        for _ in range(_BATCH):
+        for _turn in range(_BATCH):
             try:
                 data, ancillary, _flags, peer = receive(_DATAGRAM_LIMIT, 64)
             except (BlockingIOError, InterruptedError):
@@ -190,7 +190,7 @@ class ClientDiscovery:
 
     def _collect(self) -> None:
         """Keep what the verdicts counted, before they are forgotten."""
-        for (source, _), verdict in self._verdicts.items():
+        for (source, _info), verdict in self._verdicts.items():
             if not verdict.count:
                 continue
             entry = self._asked.pop(source, None) or {"count": 0, "last": 0.0, "addresses": ()}

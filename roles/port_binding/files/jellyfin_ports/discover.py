@@ -164,7 +164,7 @@ def _parse_ssdp(data: bytes, source: str) -> dict[str, Any] | None:
     if not data.startswith(b"HTTP/1.1 200"):
         return None
     lines = (line.partition(":") for line in data.decode("latin-1").split("\r\n")[1:])
-    fields = {name.strip().upper(): value.strip() for name, _, value in lines}
+    fields = {name.strip().upper(): value.strip() for name, _colon, value in lines}
     if not fields.get("LOCATION"):
         return None
     return {

@@ -88,7 +88,7 @@ class HdHomeRunFinder:
             log.debug("cannot ask %s for tuners: %s", target, error)
 
     def _answers(self) -> None:
-        for _ in range(_BATCH):
+        for _turn in range(_BATCH):
             try:
                 data, _ancillary, _flags, peer = self._socket.recvmsg(4096, 64)
             except OSError:
@@ -126,7 +126,7 @@ class HdHomeRunFinder:
     def _questions(self) -> None:
         assert self._heard is not None
         now = self._loop.time()
-        for _ in range(_BATCH):
+        for _turn in range(_BATCH):
             try:
                 data, ancillary, _flags, peer = self._heard.recvmsg(4096, 64)
             except OSError:

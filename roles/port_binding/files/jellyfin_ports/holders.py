@@ -44,7 +44,7 @@ def parse_table(text: str, protocol: str, port: int) -> dict[str, str]:
         fields = line.split()
         if len(fields) < 10 or fields[3] != _LISTENING[protocol]:
             continue
-        address, _, number = fields[1].rpartition(":")
+        address, _colon, number = fields[1].rpartition(":")
         if int(number, 16) == port:
             found[fields[9]] = _address(address)
     return found

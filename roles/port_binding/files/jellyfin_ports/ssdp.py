@@ -231,7 +231,7 @@ def spread(count: int, chance: random.Random, gap: float = 0.03) -> list[float]:
     """Delays for the datagrams of one round, so that small receivers do not lose the tail of a burst."""
     at = 0.0
     delays: list[float] = []
-    for _ in range(count):
+    for _turn in range(count):
         delays.append(at)
         at += chance.uniform(gap / 2, gap * 1.5)
     return delays
@@ -278,7 +278,7 @@ def _xml_text(text: str) -> str:
 def own_description(identity: Identity, presentation_url: str, config: int) -> bytes:
     """The description document: shows up as Jellyfin, and opens it."""
     device_uuid = own_uuid(identity)
-    _, icon = own_paths(device_uuid)
+    _description, icon = own_paths(device_uuid)
     name = _xml_text(identity.name)[:63] or "Jellyfin"
     return f"""<?xml version="1.0" encoding="utf-8"?>
 <root xmlns="urn:schemas-upnp-org:device-1-0" configId="{config}">

@@ -225,7 +225,7 @@ class Ssdp:
 
     def readable(self) -> None:
         now = time.monotonic()
-        for _ in range(_BATCH):
+        for _turn in range(_BATCH):
             try:
                 data, ancillary, _flags, peer = self._socket.recvmsg(4097, 64)
             except (BlockingIOError, InterruptedError):

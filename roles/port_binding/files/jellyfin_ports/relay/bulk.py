@@ -96,7 +96,7 @@ class BulkCopy:
     def _pump(self) -> None:
         try:
             once = _ONCE if BulkCopy.active <= _ROUNDS else _ONCE // 4
-            for _ in range(max(1, _ROUNDS // BulkCopy.active)):
+            for _turn in range(max(1, _ROUNDS // BulkCopy.active)):
                 empty = False
                 if self._to_read and self._in_pipe < _PIPE_SIZE // 2:
                     try:

@@ -59,7 +59,7 @@ class Listening:
 
     def _accept(self) -> None:
         relay = self._relay
-        for _ in range(_ACCEPT_BATCH):
+        for _turn in range(_ACCEPT_BATCH):
             try:
                 connection, address = self.socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):

@@ -104,7 +104,7 @@ class Pool:
             self._idle.remove(connection)
 
     async def connect(self) -> UpstreamConnection:
-        _, connection = await asyncio.wait_for(
+        _transport, connection = await asyncio.wait_for(
             self._loop.create_connection(UpstreamConnection, self.upstream.host, self.upstream.port), CONNECT_SECONDS
         )
         return connection
