@@ -45,7 +45,8 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     found: list[str | None] = []
     for key, look in (("trusted_proxies", _trusted_problem), ("protected_paths", _path_problem)):
         listed = values.get(key)
-        if listed is None:
+        # Before ansible-core 2.19 what is not defined arrives as an empty text.
+        if listed is None or listed == "":
             continue
         if isinstance(listed, (str, bytes)) or not isinstance(listed, (list, tuple)):
             found.append(f"reverse_proxy_{key} is {listed!r}: give a list")
@@ -57,7 +58,7 @@ def problems(values: Mapping[str, Any]) -> list[str]:
             f"reverse_proxy_csp is {policy!r}: a header is one line of plain characters. Write the policy on one line"
         )
     timeout = values.get("idle_timeout")
-    if timeout is not None and (not str(timeout).isdigit() or not 60 < int(timeout) <= 604800):
+    if timeout not in (None, "") and (not str(timeout).isdigit() or not 60 < int(timeout) <= 604800):
         found.append(
             f"reverse_proxy_idle_timeout is {timeout!r}: give seconds, more than 60 (the server's own patience with a quiet websocket) "
             "and at most 604800"
