@@ -19,8 +19,10 @@ ACME_PATH = "/.well-known/acme-challenge/jellynet-verify"
 GENERATION_PATH = "/.well-known/jellynet-generation"
 # Files that Jellyfin's web client brings; a server without the client has none of them.
 RANGE_PATHS = ("/web/index.html", "/web/favicon.ico")
-# What the Internet has no business with: metrics, the DLNA tree (open to whoever counts as LAN), restart and first-run wizard.
-PROTECTED = ("/metrics", "/dlna/", "/System/Restart", "/System/Shutdown", "/Startup/Configuration")
+# What the Internet has no business with, as the role reverse_proxy has it by default.
+PROTECTED = ("/metrics", "/dlna", "/System/Restart", "/System/Shutdown", "/Startup")
+# A page below a path that stands for a tree.
+BELOW = {"/dlna": "/dlna/", "/startup": "/Startup/Configuration"}
 DISCOVERY_PORT, SSDP_PORT = 7359, 1900
 
 
@@ -60,6 +62,13 @@ def lan_addresses(host: Mapping[str, Any], lan: Sequence[str]) -> list[str]:
     return sorted((item for item in mine if not item.startswith("fe80")), key=lambda item: (":" in item, item))
 
 
+def protected_paths(options: Mapping[str, Any]) -> list[str]:
+    """What to ask for: each path as it is, and in the spellings that a careless rule lets through."""
+    given = options.get("protected_paths")
+    paths = [BELOW.get(path.lower(), path) for path in (PROTECTED if given is None else given)]
+    return [spelling for path in paths for spelling in (path, path.swapcase(), "/" + path)]
+
+
 def _site_probes(site: Mapping[str, Any], options: Mapping[str, Any]) -> list[dict[str, Any]]:
     domain, path = str(site["domain"]), str(site.get("path") or "")
     secure, plain = f"https://{domain}", f"http://{domain}"
@@ -78,7 +87,7 @@ def _site_probes(site: Mapping[str, Any], options: Mapping[str, Any]) -> list[di
         probes.append(
             {"id": f"range{index}", "kind": "http", "url": secure + path + item, "headers": {"Range": "bytes=0-15"}}
         )
-    for item in PROTECTED:
+    for item in protected_paths(options):
         probes.append({"id": "protected " + item, "kind": "http", "url": secure + path + item})
     forged = {"X-Forwarded-For": FORGED, "X-Real-IP": FORGED, "Forwarded": f"for={FORGED}"}
     if options.get("authorized"):

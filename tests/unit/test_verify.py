@@ -181,6 +181,16 @@ def test_where_the_lan_finds_the_edge(
     assert _verify_plan.candidates("wan", here, given, DOMAIN) == [DOMAIN]
 
 
+def test_protected_paths_are_the_proxy_s() -> None:
+    _observed, sites, here, _given = deployment()
+    given = options(protected_paths=["/metrics", "/dlna"])
+    asked = [probe["url"] for probe in _verify_plan.plan(sites, here, given) if "protected" in probe["id"]]
+    base = f"https://{DOMAIN}"
+    assert asked == [base + path for path in ("/metrics", "/METRICS", "//metrics", "/dlna/", "/DLNA/", "//dlna/")]
+    checks = judge(deployment(given=options(protected_paths=[])))
+    assert checks[WAN, "Protected paths"]["status"] == "not checked"
+
+
 # --- seats ---
 
 
