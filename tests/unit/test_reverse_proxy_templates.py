@@ -103,6 +103,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         [
             str(Path(sys.executable).parent / "ansible-playbook"),
             *("-i", "localhost,", "-e", f"out={out}", "-e", f"cases={out}/cases.json"),
+            *("-e", f"role_path={HERE.parents[1] / 'roles' / 'reverse_proxy'}"),
             str(HERE / "reverse_proxy_render.yml"),
         ],
         capture_output=True,
