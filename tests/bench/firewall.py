@@ -151,7 +151,7 @@ def main(lab: str, rounds: int) -> None:
         "(firewalld) and 13 (ufw).\nWhole `ansible-playbook` runs, the start of Ansible included.\n\n"
         + report.table(columns, rows)
     )
-    report.write("Opening ports", f"tests/bench/firewall.py {lab}", body)
+    report.write("Opening ports", "tests/bench/firewall.py NAME", body)
     print(body)
 
 
