@@ -23,6 +23,7 @@ from jellynet_lab import labs  # noqa: E402
 from jellynet_lab.run import PODMAN  # noqa: E402
 
 TRAEFIK = "3.7.15"
+IMAGE = os.environ.get("JELLYNET_IMAGE", "debian12")  # or debian13
 PROXIES = ("nginx", "apache", "haproxy", "caddy", "traefik")
 UNITS = {
     "nginx": "nginx",
@@ -326,7 +327,10 @@ def traefik_archive() -> dict[str, Any]:
 def up(name: str) -> Edge:
     """The lab, booted if it is not up."""
     if not labs.containers(name):
-        labs.up(HERE / "reverse_proxy.toml", name)
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write((HERE / "reverse_proxy.toml").read_text().replace("debian12", IMAGE))
+            file.flush()
+            labs.up(Path(file.name), name)
     edge = Edge(name)
     edge.prepare()
     return edge

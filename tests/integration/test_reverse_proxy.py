@@ -1,7 +1,8 @@
 """The contract that every proxy keeps, seen from outside: one suite, on a real host, for each of them.
 
 `pytest tests/integration/test_reverse_proxy.py [-k nginx]` boots a lab of its own and takes it down; with `--lab NAME` it uses the lab of
-that name (topology reverse_proxy.toml) and leaves it up. JELLYNET_PROXIES names the proxies to test.
+that name (topology reverse_proxy.toml) and leaves it up. JELLYNET_PROXIES names the proxies to test, JELLYNET_IMAGE the edge's
+image (debian12, debian13).
 """
 
 from __future__ import annotations
