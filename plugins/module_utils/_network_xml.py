@@ -10,9 +10,9 @@ does not matter, what is missing has its default, booleans are lower case (a cap
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from typing import Any
+from xml.etree import ElementTree
 
 # One of str, int, bool and list of str.
 Value = Any

@@ -91,6 +91,8 @@ restart_needed:
   returned: always
 """
 
+import base64
+import hashlib
 import os
 import tempfile
 import time
@@ -151,8 +153,10 @@ def restored(current: dict[str, Any], remembered: dict[str, Any]) -> dict[str, A
     return settings
 
 
-def remember(path: str, settings: dict[str, Any], changes: dict[str, Any], remembered: dict[str, Any]) -> None:
-    """Keep, per element, what stood there before the first run and what we set last."""
+def remember(
+    path: str, settings: dict[str, Any], changes: dict[str, Any], remembered: dict[str, Any], text: str
+) -> None:
+    """Keep what stood there before the first run: the file as it was and, per element, the value; and what we write now."""
     elements = dict(remembered.get("elements", {}))
     for name, (before, after) in changes.items():
         if name in _network_xml.SECRET:
@@ -161,9 +165,37 @@ def remember(path: str, settings: dict[str, Any], changes: dict[str, Any], remem
     entry = {
         "elements": elements,
         "known_proxies": list(settings.get("KnownProxies", remembered.get("known_proxies", []))),
+        "file": remembered.get("file", read_bytes(path)),
+        "wrote": checksum(text),
     }
-    entry["made"] = remembered.get("made", not os.path.exists(path))
     _record.remember(SECTION, path, entry, overwrite=True)
+
+
+def read_bytes(path: str) -> str | None:
+    """The file's content in base64, None where there is none: teardown gives it back to the byte."""
+    try:
+        with open(path, "rb") as file:
+            return base64.b64encode(file.read()).decode("ascii")
+    except FileNotFoundError:
+        return None
+
+
+def checksum(text: str) -> str:
+    """SHA-256 of a file's text."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def untouched(path: str, remembered: dict[str, Any]) -> bool:
+    """Whether the file is still what we wrote last: then the old one can come back whole."""
+    return os.path.exists(path) and checksum(_debian.read(path)) == remembered.get("wrote")
+
+
+def give_back(path: str, content: str | None) -> None:
+    """The file as it was before the first run; there may have been none."""
+    if content is None:
+        os.unlink(path)
+    else:
+        write(path, base64.b64decode(content).decode("utf-8"))
 
 
 def write(path: str, text: str) -> None:
@@ -259,7 +291,7 @@ def main() -> None:
     try:
         _text, changes = plan()
         result: dict[str, Any] = {
-            "changed": bool(changes),
+            "changed": bool(changes) or bool(absent and remembered),
             "path": path,
             "changes": {
                 name: {"before": before, "after": after}
@@ -279,13 +311,16 @@ def main() -> None:
             module.exit_json(**result)
         if changes:
             unit = ServerUnit(module, module.params["unit"])
-            if not absent:
-                remember(path, settings, changes, remembered)
             unit.stop()
             try:
                 # The server may have saved the file while it stopped.
-                text, _changes = plan()
-                write(path, text)
+                text, changes = plan()
+                if not absent:
+                    remember(path, settings, changes, remembered, text)
+                if absent and untouched(path, remembered):
+                    give_back(path, remembered["file"])
+                else:
+                    write(path, text)
             finally:
                 unit.start()
             result["restarted"] = unit.active
@@ -293,12 +328,6 @@ def main() -> None:
             if unit.active:
                 wait_until_up(module, module.params["health_url"], module.params["timeout"])
         if absent and remembered:
-            if (
-                remembered.get("made")
-                and os.path.exists(path)
-                and _network_xml.parse(_debian.read(path)) == _network_xml.DEFAULTS
-            ):
-                os.unlink(path)
             _record.forget(SECTION, path)
             result["changed"] = True
         module.exit_json(**result)
