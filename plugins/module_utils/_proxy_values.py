@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_PATH = re.compile(r"^(?:/[A-Za-z0-9._~-]+)+/?$")
-_POLICY = re.compile(r"^[\x20-\x7e]*$")
+# \Z and not $, which would let a line's end pass.
+_PATH = re.compile(r"^(?:/[A-Za-z0-9._~-]+)+/?\Z")
+_POLICY = re.compile(r"^[\x20-\x7e]*\Z")
 
 
 def _trusted_problem(value: Any) -> str | None:

@@ -42,11 +42,13 @@ SITE_KEYS = (
     "certificate_key_types",
 )
 
-_LABEL = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)$")
-_SEGMENT = re.compile(r"^[A-Za-z0-9._~-]+$")
-_HOST_LABEL = re.compile(r"^(?!-)[A-Za-z0-9_-]{1,63}(?<!-)$")
-_EMAIL = re.compile(r"^[^@\s,;<>\"'\\]+@[A-Za-z0-9.-]+\.[A-Za-z0-9-]+$")
-_URL = re.compile(r"^https://[A-Za-z0-9.\-\[\]:]+(/[^\s\"'\\;{}]*)?$")
+# \Z and not $, which would let a line's end pass.
+_LABEL = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
+_SEGMENT = re.compile(r"^[A-Za-z0-9._~-]+\Z")
+_HOST_LABEL = re.compile(r"^(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
+_ZONE = re.compile(r"^[^%]*(?:%[A-Za-z0-9_.-]{1,15})?\Z")
+_EMAIL = re.compile(r"^[^@\s,;<>\"'\\]+@[A-Za-z0-9.-]+\.[A-Za-z0-9-]+\Z")
+_URL = re.compile(r"^https://[A-Za-z0-9.\-\[\]:]+(/[^\s\"'\\;{}]*)?\Z")
 _MOVED = re.compile(r"^(?:jellyfin|port_binding)_(?:\w*_)?(?:discovery|ssdp|1900|7359|autodiscovery)\w*_?port$")
 
 
@@ -119,7 +121,7 @@ def address_problem(name: str, value: Any) -> str | None:
     if "://" in value or "/" in value:
         return f"{said}: give only the address, without scheme, port or path (the port goes into {name[: -len('address')]}port)"
     bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
-    if is_address(bare):
+    if is_address(bare) and _ZONE.match(bare):
         if ipaddress.ip_address(bare).is_unspecified:
             return f"{said}: that is no address to connect to. Use 127.0.0.1 for a server on the edge itself"
         return None
@@ -167,7 +169,7 @@ def _acme_problems(values: Mapping[str, Any], sites: list[dict[str, Any]]) -> li
     if email and not _EMAIL.match(str(email)):
         problems.append(f"jellyfin_acme_email is {email!r}: not an e-mail address. Mend it, or leave it empty")
     bundle = str(values.get("acme_ca_bundle") or "")
-    if bundle and not bundle.startswith("/"):
+    if bundle and (not bundle.startswith("/") or re.search(r"[\s\"'\\;{}]", bundle)):
         problems.append(f"jellyfin_acme_ca_bundle is {bundle!r}: give the absolute path of a PEM file on the edge")
     if directory in (LETSENCRYPT, LETSENCRYPT_STAGING):
         for site in sites:
@@ -246,7 +248,7 @@ def _port_problems(values: Mapping[str, Any], sites: list[dict[str, Any]], host:
             continue
         for key, port in ports.items():
             asked = offered[key]
-            if int(site["server_port"]) == port and asked in (True, "true", "yes"):
+            if int(site["server_port"]) == port and str(asked).lower() in ("true", "yes", "on", "1"):
                 switch = "jellyfin_" + key[: -len("_port")]
                 problems.append(
                     f"{site['_name']}server_port and jellyfin_{key} are both {port} on the edge itself: the relay would be its "

@@ -24,6 +24,7 @@ from ansible_collections.jellynet.jellyfin.plugins.module_utils import _proxy_va
         ({"protected_paths": ["/a/../b"]}, "give a path"),
         ({"protected_paths": ["/"]}, "give a path"),
         ({"csp": "default-src 'self'\nX-Evil: 1"}, "on one line"),
+        ({"csp": "default-src 'self'\n"}, "on one line"),
         ({"csp": ["x"]}, "on one line"),
         ({"idle_timeout": 30}, "more than 60"),
         ({"idle_timeout": "1h"}, "give seconds"),

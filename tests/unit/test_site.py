@@ -50,6 +50,13 @@ def test_good_values_have_no_problem():
     [
         ({"domain": ""}, "jellyfin_domain", "not set"),
         ({"domain": "a.example\nserver_name evil"}, "jellyfin_domain", "not a DNS name"),
+        ({"domain": "a.example\n"}, "jellyfin_domain", "not a DNS name"),
+        ({"path": "/jellyfin\n"}, "jellyfin_path", "letters"),
+        ({"server_address": "media\n"}, "jellyfin_server_address", "neither an IP address"),
+        ({"server_address": "fe80::1%eth0;"}, "jellyfin_server_address", "port apart"),
+        ({"acme_directory": "https://ca.example/dir\n"}, "jellyfin_acme_directory", "https://"),
+        ({"acme_email": "me@a.example\n"}, "jellyfin_acme_email", "not an e-mail address"),
+        ({"acme_ca_bundle": "/etc/ca.pem\nExecStart=/bin/true"}, "jellyfin_acme_ca_bundle", "absolute path"),
         ({"domain": "a b.example"}, "jellyfin_domain", "not a DNS name"),
         ({"domain": "a{b.example"}, "jellyfin_domain", "not a DNS name"),
         ({"domain": "a.example;"}, "jellyfin_domain", "not a DNS name"),
@@ -109,6 +116,8 @@ def test_a_relay_that_would_be_its_own_server():
     for address in ("127.0.0.1", "localhost", "::1", "192.168.1.2"):
         (found,) = problems(host=HOST, server_address=address, http=True)
         assert "own server" in found and "jellyfin_http" in found
+    for said in ("True", "yes", "1"):  # as `-e jellyfin_http=True` gives it
+        assert problems(host=HOST, server_address="127.0.0.1", http=said)
     assert problems(host=HOST, server_address="192.168.1.2") == []  # auto leaves the port to it
     assert problems(host=HOST, server_address="127.0.0.1", http=True, http_port=8097) == []
     (found,) = problems(host=HOST, server_address="127.0.0.1", server_port=8920, https=True)
