@@ -67,8 +67,8 @@ class Show:
     def __init__(self) -> None:
         self.live = sys.stdout.isatty()
         self.begin = time.monotonic()
-        self.bold, self.green, self.red, self.plain = (
-            ("\033[1m", "\033[32m", "\033[31m", "\033[0m") if self.live else ("",) * 4
+        self.bold, self.green, self.dim, self.plain = (
+            ("\033[1m", "\033[32m", "\033[2m", "\033[0m") if self.live else ("",) * 4
         )
 
     def title(self, words: str) -> None:
