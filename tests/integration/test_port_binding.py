@@ -527,13 +527,14 @@ def test_teardown_takes_everything_away(ports: Ports) -> None:
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache" / "collections"),
         "ANSIBLE_NOCOLOR": "1",
     }
-    for expected in (1, 0):
+    for expected in (2, 0):  # the service, and what it kept
         done = subprocess.run(argv, capture_output=True, text=True, env=environment, cwd=ROOT)
         assert changed(done) == {"edge13": expected}
     play.unlink()
     host = ports.lab.host("edge13")
     left = host.run(
-        "ls -d /etc/jellynet/jellyfin-ports /etc/jellyfin-ports /usr/local/bin/jellyfin-ports /etc/systemd/system/jellyfin* 2>/dev/null;"
+        "ls -d /etc/jellynet/jellyfin-ports /etc/jellyfin-ports /usr/local/bin/jellyfin-ports /etc/systemd/system/jellyfin*"
+        " /var/*/jellyfin-ports* /var/*/private/jellyfin-ports* 2>/dev/null;"
         " systemctl list-units --all --no-legend 'jellyfin-ports*'"
     )
     assert left.stdout.strip() == ""
