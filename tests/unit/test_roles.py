@@ -86,3 +86,8 @@ def test_no_plays_set_shared_values(name):
     for path in (ROLES.parent / "playbooks").glob("*.yml"):
         for play in load(path):
             assert "vars" not in play, f"{path.name}: {play['name']} would beat the inventory"
+
+
+def test_the_action_group_has_every_module():
+    modules = {path.stem for path in (ROLES.parent / "plugins" / "modules").glob("*.py")}
+    assert set(load(ROLES.parent / "meta" / "runtime.yml")["action_groups"]["jellyfin"]) == modules
