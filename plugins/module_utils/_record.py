@@ -19,6 +19,8 @@ from typing import Any
 
 PATH = "/etc/jellynet/record.json"
 SECTIONS = ("files", "firewall", "groups", "network_xml", "packages", "unit_states", "wizard_done")
+# These hold whole files of others, with whatever secret is in them: what a module returns names their keys only.
+SECRET_SECTIONS = ("files", "network_xml")
 
 
 class RecordError(Exception):
@@ -119,6 +121,13 @@ class Record:
 def load() -> dict[str, dict[str, Any]]:
     """All sections of this host's record."""
     return Record().load()
+
+
+def shown(record: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A record as a module may return it."""
+    return {
+        section: dict.fromkeys(entries) if section in SECRET_SECTIONS else entries for section, entries in record.items()
+    }
 
 
 def get(section: str, key: str, default: Any = None) -> Any:

@@ -121,7 +121,7 @@ firewalls:
   type: dict
   returned: always
 record:
-  description: What this collection remembers of the host.
+  description: What this collection remembers of the host; of the sections that hold files of others the keys only.
   type: dict
   returned: always
 """
@@ -247,7 +247,7 @@ def main() -> None:
             },
             "ufw": {"installed": "ufw" in packages, "active": "ufw" in packages and ufw_enabled()},
         },
-        record=_record.load(),
+        record=_record.shown(_record.load()),
     )
 
 

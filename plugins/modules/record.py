@@ -80,9 +80,7 @@ recorded:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.jellynet.jellyfin.plugins.module_utils._record import SECTIONS, Record, RecordError
-
-SECRET_SECTIONS = ("files", "network_xml")
+from ansible_collections.jellynet.jellyfin.plugins.module_utils._record import SECTIONS, Record, RecordError, shown
 
 
 def main() -> None:
@@ -115,7 +113,7 @@ def main() -> None:
         module.fail_json(msg=str(problem))
     module.exit_json(
         changed=before != after,
-        recorded=dict.fromkeys(after) if section in SECRET_SECTIONS else after,
+        recorded=shown({section: after})[section],
         diff={
             "before_header": f"{record.path} ({section})",
             "after_header": f"{record.path} ({section})",

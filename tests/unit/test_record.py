@@ -96,3 +96,19 @@ def test_writers_at_once_lose_nothing(record: Record) -> None:
         worker.join()
         assert worker.exitcode == 0
     assert len(record.load()["packages"]) == 80
+
+
+def test_files_of_others_are_never_returned_with_their_content(record: Record) -> None:
+    record.remember("network_xml", "/etc/jellyfin/network.xml", {"file": "PENlcnRpZmljYXRlUGFzc3dvcmQ+"})
+    record.remember("files", "/etc/nginx/own.conf", {"content": "c2VjcmV0"})
+    record.remember("packages", "nginx", "absent")
+    told = _record.shown(record.load())
+    assert told["network_xml"] == {"/etc/jellyfin/network.xml": None}
+    assert told["files"] == {"/etc/nginx/own.conf": None}
+    assert told["packages"] == {"nginx": "absent"}
+
+
+def test_no_module_returns_the_record_as_it_is() -> None:
+    modules = Path(_record.__file__).parents[1] / "modules"
+    found = [path.name for path in modules.glob("*.py") if "=_record.load()" in path.read_text()]
+    assert not found
