@@ -262,7 +262,7 @@ cp ca.pem {CA}; chmod 644 {CA}; update-ca-certificates >/dev/null 2>&1
             }
             done = subprocess.run(
                 [
-                    str(Path(sys.executable).parent / "ansible-playbook"),
+                    program("ansible-playbook"),
                     *("-i", str(labs.room(self.lab) / "inventory.yml"), "-e", f"@{file.name}"),
                     *arguments,
                     str(HERE / "reverse_proxy.yml"),
@@ -298,6 +298,12 @@ cp ca.pem {CA}; chmod 644 {CA}; update-ca-certificates >/dev/null 2>&1
             "cat /var/log/nginx/* /var/log/apache2/* /var/log/haproxy* /var/log/caddy/* 2>/dev/null; journalctl -b --no-pager -o cat",
             check=False,
         )
+
+
+def program(name: str) -> str:
+    """Beside this Python, else from the path."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.exists() else name
 
 
 def changed(said: str) -> int:

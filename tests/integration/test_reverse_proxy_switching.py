@@ -144,3 +144,30 @@ def test_a_site_of_the_users_own_lives_on_beside_ours(host: Edge) -> None:
         assert host.wan.ask(f"https://{MEDIA}/").reached
     finally:
         host.shell("rm /etc/nginx/sites-enabled/own.conf")
+
+
+def test_a_binary_that_is_not_what_it_should_be_is_not_installed(host: Edge) -> None:
+    host.deploy("nginx")
+    before = host.serving()
+    good = lab.traefik_archive()["reverse_proxy_binary"]
+    architecture = next(key for key in good if key != "version")
+    wrong = {"version": "3.7.99", architecture: {**good[architecture], "checksum": "sha256:" + "0" * 64}}
+    for given, words in (
+        (wrong, "It was not installed"),
+        ({}, "needs its program named"),
+        ({**good, "version": "3.1.0"}, "needs 3.7 or newer"),
+    ):
+        code, said = host.play("traefik", reverse_proxy_binary=given)
+        assert code != 0
+        assert words in said, said[-2000:]
+    assert host.shell("ls -d /usr/local/lib/jellynet/traefik-3.7.99-*/traefik 2>/dev/null; true") == ""
+    assert host.serving() == before
+
+
+def test_check_mode_says_what_would_be_done_and_does_nothing(host: Edge) -> None:
+    """On a host that has none of it yet, for the proxies that are not in force."""
+    host.deploy("nginx")
+    before = host.serving()
+    for proxy in PROXIES:
+        host.deploy(proxy, "--check", "--diff")
+    assert host.serving() == before
