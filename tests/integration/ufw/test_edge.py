@@ -89,7 +89,7 @@ def test_ufw_says_what_is_open_to_whom(edge, lab):
     lan = lab.topology.networks["lan"].subnet
     assert re.search(r"ufw allow (?:in )?(?:from any to any app )?'?jellynet-jellyfin'?$", rules, re.M), rules
     assert re.search(rf"from {lan} to any app", rules), rules
-    assert re.search(r"\[jellynet-jellyfin\][^\[]*ports=80/tcp\|443/tcp$", profiles, re.M), profiles
+    assert re.search(r"\[jellynet-jellyfin\][^\[]*ports=80/tcp\|443/tcp(\|443/udp)?$", profiles, re.M), profiles
     assert not re.search(r"\[jellynet-jellyfin\][^\[]*8096", profiles), profiles
 
 
