@@ -59,7 +59,7 @@ scenarios: venv lab-tools link ## all molecule scenarios (one alone: make scenar
 scenario-%: venv lab-tools link
 	tests/tools/scenarios.py $*
 
-suites: venv lab-tools link ## the suites that boot hosts of their own (one alone: make suite-NAME)
+suites: venv lab-tools link ## the suites that boot hosts of their own (one alone: make suite-NAME; the long ones: suite-reverse_proxy, suite-switching)
 	python tests/tools/suites.py
 
 suite-%: venv lab-tools link
