@@ -83,8 +83,8 @@ demo: venv lab-tools link ## boot an edge, a media server, clients and a CA; dep
 demo-down: ## take the demo away
 	@$(LAB) down demo
 
-bench: venv lab-tools link ## measure, and write docs/benchmarks.md
-	tests/bench/run
+bench: venv lab-tools link ## measure, and write docs/benchmarks.md (one alone: make bench BENCH=second_run)
+	tests/bench/run $(BENCH)
 
 clean: ## forget what was installed and built below .cache (the labs' images stay)
 	rm -rf .cache

@@ -90,7 +90,7 @@ def main() -> None:
     ]
     listed = ", ".join(f"{name.split('.')[-1]} {number}" for name, number in sorted(found["modules"].items()))
     body = report.table(["an unchanged second run", "median of 3"], rows) + f"\n\nThe executions: {listed}."
-    report.write("An unchanged second site.yml", "tests/bench/second_run.py INVENTORY", body)
+    report.write("An unchanged second site.yml", "make bench BENCH=second_run", body)
     print(body)
 
 
