@@ -6,7 +6,7 @@ SHELL := bash
 
 VENV := $(CURDIR)/.cache/venv
 LINK := .cache/collections/ansible_collections/jellynet/jellyfin
-STAGES := lint unit sanity tls galaxy scenarios suites matrix
+STAGES := lint unit sanity tls galaxy scenarios suites
 LAB := tests/lab/lab
 NAME ?= hand
 TOPOLOGY ?= tests/lab/topologies/edge.toml
@@ -16,12 +16,12 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
 export ANSIBLE_INJECT_FACT_VARS := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help test $(STAGES) venv tools lab-tools link lab-images lab-up lab-down demo demo-down bench clean
+.PHONY: help test $(STAGES) matrix venv tools lab-tools link lab-images lab-up lab-down demo demo-down bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-test: ## everything: the stages lint, unit, sanity, tls, galaxy, scenarios, suites and matrix, one after the other
+test: ## everything: the stages the stages of make test, one after the other; the matrix of ansible-core versions is `make matrix`
 	@tests/tools/need python3:python3 git rsync
 	@$$(tests/tools/python 3.8) tests/tools/stages.py $(STAGES)
 
