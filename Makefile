@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-test: ## everything: the stages the stages of make test, one after the other; the matrix of ansible-core versions is `make matrix`
+test: ## lint, unit, sanity, tls, galaxy, scenarios and suites, one after the other (other versions of ansible-core: make matrix)
 	@tests/tools/need python3:python3 git rsync
 	@$$(tests/tools/python 3.8) tests/tools/stages.py $(STAGES)
 
@@ -59,7 +59,7 @@ scenarios: venv lab-tools link ## all molecule scenarios (one alone: make scenar
 scenario-%: venv lab-tools link
 	tests/tools/scenarios.py $*
 
-suites: venv lab-tools link ## the suites that boot hosts of their own (one alone: make suite-NAME; the long ones: suite-reverse_proxy, suite-switching)
+suites: venv lab-tools link ## the suites that boot hosts of their own (one alone: make suite-NAME; the long ones: suite-reverse_proxy, suite-switching, suite-firewall, suite-port_binding)
 	python tests/tools/suites.py
 
 suite-%: venv lab-tools link

@@ -29,8 +29,9 @@ SUITES = {
     "firewall": ("test_firewall_ports.py", "tests/lab/topologies/firewall.toml"),
     "port_binding": ("test_port_binding.py", "tests/lab/topologies/ports.toml"),
 }
-# What takes a quarter of an hour runs when it is asked for; the suite `nginx` is the same contract for one proxy.
-ON_REQUEST = ("reverse_proxy", "switching")
+# What takes long or wants a machine of its own (floods, packets in real time) runs when it is asked for. The suite `nginx` is the contract
+# of reverse_proxy for one proxy; the scenarios have packets through both firewalls and the listeners on every network.
+ON_REQUEST = ("reverse_proxy", "switching", "firewall", "port_binding")
 
 
 def run(name: str) -> tuple[str, int, float, str]:
