@@ -19,7 +19,7 @@ def check_grade(sheet: Sheet, site: Seen, host: Seen, grades: Seen, options: See
         part.skip("SSL Labs grade", "grading is off (jellyfin_verify_grade)")
     elif seen.get("scanner_missing"):
         part.skip("SSL Labs grade", "the scanner is missing on the host that grades", str(seen.get("msg", "")))
-    elif seen.get("failed") or seen.get("unreachable"):
+    elif seen.get("failed") or seen.get("unreachable") or "grade" not in seen:
         part.bad("SSL Labs grade", str(seen.get("msg", "no reason given")), "look at port 443 of the edge")
     else:
         public = bool(((host.get("certificates") or {}).get(domain) or {}).get("public"))
