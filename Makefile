@@ -6,7 +6,7 @@ SHELL := bash
 
 VENV := $(CURDIR)/.cache/venv
 LINK := .cache/collections/ansible_collections/jellynet/jellyfin
-STAGES := lint unit sanity tls galaxy scenarios suites
+STAGES := lint unit sanity galaxy scenarios suites
 LAB := tests/lab/lab
 NAME ?= hand
 TOPOLOGY ?= tests/lab/topologies/edge.toml
@@ -16,12 +16,12 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
 export ANSIBLE_INJECT_FACT_VARS := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help test $(STAGES) matrix venv tools lab-tools link lab-images lab-up lab-down demo demo-down bench clean
+.PHONY: help test $(STAGES) tls matrix venv tools lab-tools link lab-images lab-up lab-down demo demo-down bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-test: ## lint, unit, sanity, tls, galaxy, scenarios and suites, one after the other (other versions of ansible-core: make matrix)
+test: ## lint, unit, sanity, galaxy, scenarios and suites, one after the other (besides: make tls, make matrix)
 	@tests/tools/need python3:python3 git rsync
 	@$$(tests/tools/python 3.8) tests/tools/stages.py $(STAGES)
 
