@@ -242,6 +242,7 @@ cp ca.pem {CA}; chmod 644 {CA}; update-ca-certificates >/dev/null 2>&1
             "jellyfin_sites": sites,
             "jellyfin_lan": self.lan_networks,
             "jellyfin_firewall": "none",
+            "reverse_proxy_log_requests": "all",
             "certificate_files_rsa": rsa,
         }
         if proxy == "traefik":

@@ -524,7 +524,11 @@ def behind(edge: Edge) -> Iterator[tuple[Edge, str]]:
     edge.wan.shell(
         f"ip address add {proxy}/32 dev $(ip -o address show to {edge.wan.address} | cut -d' ' -f2)", check=False
     )
-    edge.deploy(edge.proxy, reverse_proxy_trusted_proxies=[f"{proxy}/32", "198.51.100.0/24", "2001:db8:1::/48"])
+    edge.deploy(
+        edge.proxy,
+        reverse_proxy_trusted_proxies=[f"{proxy}/32", "198.51.100.0/24", "2001:db8:1::/48"],
+        reverse_proxy_log_requests="errors",
+    )
     yield edge, proxy
 
 
@@ -573,6 +577,24 @@ def test_lan_or_internet_is_decided_by_the_resolved_address(behind: tuple[Edge, 
     for header in (internet, f"{lan}, 203.0.113.9", f"X-Forwarded-For: {six_to_four(edge.lan.address)}", disguised):
         assert edge.wan.ask(f"https://{MEDIA}/metrics", *through, header).status == 403, header
         assert edge.wan.ask(f"https://{NEW}/", *through, header).status == 503, header
+
+
+def test_only_failures_are_logged_unless_asked_for(behind: tuple[Edge, str]) -> None:
+    edge, _proxy = behind
+    for path in ("/went-well", "/metrics/went-ill"):
+        edge.wan.ask(f"https://{MEDIA}{path}")
+    edge.server(DOWN, "stop")
+    edge.wan.ask(f"https://{DOWN}/went-down")
+    edge.server(DOWN, "start")
+    # Requests to protected paths are not logged by Traefik at all.
+    wanted = {"/went-down"} if edge.proxy == "traefik" else {"/metrics/went-ill", "/went-down"}
+    for _turn in range(20):
+        logs = edge.logs()
+        if all(path in logs for path in wanted):
+            break
+        time.sleep(0.5)
+    assert {path for path in wanted if path in logs} == wanted
+    assert "/went-well" not in logs
 
 
 def six_to_four(address: str) -> str:
