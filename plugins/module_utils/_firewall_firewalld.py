@@ -485,6 +485,10 @@ class Firewalld:
             found += self._service_ports(include, depth - 1)
         return found
 
+    def overruled(self, state: State, rules: Iterable[Rule]) -> list[str]:
+        """Nothing to say: in a zone the order is by priority, and who wrote a rich rule that refuses saw to that."""
+        return []
+
     def gaps(self, state: State) -> list[str]:
         """What an active firewalld leaves open by its settings."""
         return [

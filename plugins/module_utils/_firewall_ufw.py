@@ -413,6 +413,31 @@ class Ufw:
             if not is_ours(entry.app, self.owner)
         )
 
+    def overruled(self, state: State, rules: Iterable[Rule]) -> list[str]:
+        """Rules of others that refuse what we let in and stand before ours: ufw takes the first that fits.
+
+        One that refuses single senders only is an exception that somebody made on purpose.
+        """
+        refused: dict[str, list[str]] = {}
+        for profile in profiles(self.owner, rules):
+            for version in profile.versions:
+                if version == 6 and not state.ipv6:
+                    continue
+                for entry in state.entries:
+                    if entry.version != version:
+                        continue
+                    if entry.app == profile.name:
+                        break  # ours stand together, here
+                    hit = [rule.label for rule in profile.rules if refuses(entry, rule)]
+                    found = refused.setdefault(removal(entry), []) if hit else []
+                    found += [label for label in hit if label not in found]
+        return [
+            "ufw refuses {} by a rule that stands before ours (`{}`). If that is not meant: {}".format(
+                ", ".join(labels), command.replace(" delete", "", 1), command
+            )
+            for command, labels in refused.items()
+        ]
+
     def gaps(self, state: State) -> list[str]:
         """What an active ufw leaves open by its settings."""
         found = []
@@ -451,6 +476,52 @@ def covers(ports: str, port: int) -> bool:
         if part == "any" or (first.isdigit() and int(first) <= port <= int(last or first)):
             return True
     return False
+
+
+def overlap(ports: str, rule: Rule) -> bool:
+    """Whether a rule's port or range has one of the ports that an entry names."""
+    for part in ports.split(","):
+        first, _dummy, last = part.partition(":")
+        if part == "any" or (first.isdigit() and int(first) <= rule.last and rule.first <= int(last or first)):
+            return True
+    return False
+
+
+def refuses(entry: Entry, rule: Rule) -> bool:
+    """Whether an entry refuses all that a rule lets in, or some of its ports, whoever the sender is."""
+    if re.split("[:_]", entry.action)[0] not in ("deny", "reject") or not entry.direction.startswith("in"):
+        return False
+    if entry.proto not in ("any", rule.proto):
+        return False
+    ours, others = (entry.sport, entry.dport) if rule.reply else (entry.dport, entry.sport)
+    if others != "any" or not overlap(ours, rule):
+        return False
+    if is_any(entry.src):
+        return True
+    if not rule.source:
+        return False
+    try:
+        wide, narrow = network(entry.src), network(rule.source)
+    except ValueError:
+        return False
+    return bool(wide.version == narrow.version and narrow.subnet_of(wide))
+
+
+def removal(entry: Entry) -> str:
+    """The command that deletes a rule of somebody else's, as he would type it; where it can be, it is the same for IPv4 and IPv6."""
+    action, _dash, log = entry.action.partition("_")
+    words = ["ufw", "delete", action]
+    _way, _dash, interface = entry.direction.partition("_")
+    words += ["in", "on", interface] if interface else []
+    words += [log] if log else []
+    words += ["proto", entry.proto] if entry.proto != "any" and not entry.app else []
+    for way, address, port, app in (
+        ("from", entry.src, entry.sport, entry.sapp),
+        ("to", entry.dst, entry.dport, entry.dapp),
+    ):
+        words += [way, "any" if is_any(address) else address]
+        words += ["app", f"'{app}'"] if app else ["port", port] if port != "any" else []
+    return " ".join(words)
 
 
 def clauses(app: str, src: str, reply: bool, dst: str = "any") -> list[str]:

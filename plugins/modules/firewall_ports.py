@@ -18,6 +18,7 @@ description:
   - In firewalld both the permanent and the runtime configuration are changed, without a reload, which would lose what others hold in the
     runtime only. Until firewalld starts the next time, a new port stands in its runtime as a rich rule whose priority is the mark.
   - A firewall that is off stays off unless O(enable=true); until then the rules are stored and RV(exposed) says what is reachable.
+  - ufw takes the first rule that fits. Where a rule of somebody else's stands before and refuses what O(ports) lets in, a warning names it.
   - Ports that a container engine publishes do not pass these rules. Neither firewalld nor ufw filters them.
 options:
   ports:
@@ -323,6 +324,8 @@ class Run:
         elif state.active:
             rules |= self._only_way_in(backend, state, rules)
         plan = backend.plan(state, rules, declared)
+        for sentence in backend.overruled(state, plan.rules):
+            self.module.warn(sentence)
         if enabling:
             self.result["cut_off"] = cut_off(
                 services, plan.rules, lambda proto, port: backend.admits(state, proto, port)

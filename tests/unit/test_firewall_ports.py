@@ -251,6 +251,75 @@ def test_ufw_without_ipv6_gets_no_ipv6_rules_and_says_so():
     assert any("IPv6" in sentence for sentence in done["exposed"])
 
 
+def theirs(made, *lines, before=False):
+    """Rules of the admin's, in ufw's own words, after ours or before them."""
+    for line in lines:
+        path = ufw.RULES[6 if "::" in line else 4]
+        text = f"### tuple ### {line}\n"
+        made.files[path] = text + "\n" + made.files[path] if before else made.files[path] + "\n" + text
+    made.ufw.load()
+
+
+def test_a_rule_of_ufw_that_refuses_what_we_let_in_is_named_with_the_command_that_removes_it():
+    made = host("ufw on")
+    theirs(made, "deny tcp 443 0.0.0.0/0 any 0.0.0.0/0 in", "deny tcp 443 ::/0 any ::/0 in")
+    predicted = run(made, FIRST, check=True)
+    for done in (predicted, run(made, FIRST), run(made, FIRST)):
+        (said,) = done["warnings"]
+        assert "443/tcp from anyone" in said
+        assert said.endswith("If that is not meant: ufw delete deny proto tcp from any to any port 443")
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("deny any any 0.0.0.0/0 any 0.0.0.0/0 in", "ufw delete deny from any to any"),
+        (
+            "reject tcp 8000:9000 0.0.0.0/0 any 10.0.0.0/8 in",
+            "ufw delete reject proto tcp from 10.0.0.0/8 to any port 8000:9000",
+        ),
+        ("deny_log tcp 22,80 0.0.0.0/0 any 0.0.0.0/0 in", "ufw delete deny log proto tcp from any to any port 22,80"),
+        (
+            "deny udp 7359 10.77.0.2 any 0.0.0.0/0 in_eth0",
+            "ufw delete deny in on eth0 proto udp from any to 10.77.0.2 port 7359",
+        ),
+        ("deny tcp 80 0.0.0.0/0 any 0.0.0.0/0 WWW - in", "ufw delete deny from any to any app 'WWW'"),
+        ("deny udp any 0.0.0.0/0 65001 0.0.0.0/0 in", "ufw delete deny proto udp from any port 65001 to any"),
+    ],
+)
+def test_each_form_of_a_refusing_rule_is_told_as_it_is_typed(line, command):
+    made = host("ufw on")
+    theirs(made, line)
+    assert [said.partition("not meant: ")[2] for said in run(made, FIRST)["warnings"]] == [command]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "deny tcp 443 0.0.0.0/0 any 203.0.113.66 in",  # one sender is kept out on purpose
+        "deny tcp 444 0.0.0.0/0 any 0.0.0.0/0 in",
+        "deny tcp 443 0.0.0.0/0 any 0.0.0.0/0 out",
+        "route:deny tcp 443 0.0.0.0/0 any 0.0.0.0/0 in",
+        "allow tcp 443 0.0.0.0/0 any 0.0.0.0/0 in",
+        "deny udp 443 0.0.0.0/0 any 0.0.0.0/0 in",
+    ],
+)
+def test_a_rule_that_takes_nothing_from_ours_is_not_mentioned(line):
+    made = host("ufw on")
+    theirs(made, line)
+    assert run(made, FIRST)["warnings"] == []
+
+
+def test_a_refusing_rule_behind_ours_is_not_mentioned_and_one_put_before_later_is():
+    made = host("ufw on")
+    run(made, FIRST)
+    theirs(made, "deny tcp 443 0.0.0.0/0 any 0.0.0.0/0 in")
+    assert run(made, FIRST)["warnings"] == []
+    theirs(made, "deny tcp 80 0.0.0.0/0 any 0.0.0.0/0 in", before=True)
+    (said,) = run(made, FIRST)["warnings"]
+    assert "80/tcp from anyone" in said and "port 80" in said
+
+
 def test_ufw_that_lets_everything_in_says_so():
     made = host("ufw on")
     made.files[ufw.DEFAULTS] = "IPV6=yes\nDEFAULT_INPUT_POLICY=ACCEPT\n"
