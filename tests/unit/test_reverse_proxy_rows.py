@@ -10,12 +10,16 @@ import yaml
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "reverse_proxy"
 PROXIES = ("apache", "caddy", "haproxy", "nginx", "traefik")
-REQUIRED = {"packages", "tls", "http3", "service", "shares_ports", "files", "check"}
-OPTIONAL = {"version_package", "binary", "program", "minimum", "throwaway", "displaced", "units", "trial", "advice"}
+REQUIRED = {"packages", "tls", "http3", "service", "shares_ports", "files"}
+OPTIONAL = {"version_package", "binary", "program", "minimum", "throwaway", "displaced", "units", "advice"}
 
 
 def row(proxy: str) -> dict:
-    return yaml.safe_load((ROLE / "vars" / f"{proxy}.yml").read_text())["_reverse_proxy_row"]
+    return variables(proxy)["_reverse_proxy_row"]
+
+
+def variables(proxy: str) -> dict:
+    return yaml.safe_load((ROLE / "vars" / f"{proxy}.yml").read_text())
 
 
 def test_there_is_a_row_for_each_proxy_and_nothing_else() -> None:
@@ -29,6 +33,9 @@ def test_a_row_has_the_one_shape(proxy: str) -> None:
     assert keys <= REQUIRED | OPTIONAL
     assert re.fullmatch(r"[a-z0-9-]+\.service", row(proxy)["service"])
     assert "version_package" in keys or row(proxy)["binary"] == "required"
+    assert set(variables(proxy)) == {"_reverse_proxy_row", "_reverse_proxy_tests"}
+    assert {"check"} <= set(variables(proxy)["_reverse_proxy_tests"]) <= {"check", "trial"}
+    assert "{{" not in str(row(proxy)), "vars/main.yml reads the row: templates belong into _reverse_proxy_tests"
 
 
 @pytest.mark.parametrize("proxy", PROXIES)

@@ -218,6 +218,18 @@ def test_whoever_has_the_ports_is_found_unless_it_is_ours_or_shares_them(rendere
     assert json.loads(rendered["nginx-lives-beside.plan"])["foreign"] == []
 
 
+def test_what_a_staged_set_goes_through_names_the_program_and_the_doors(rendered: dict[str, str]) -> None:
+    tests = {proxy: json.loads(rendered[f"{proxy}-plain.plan"])["tests"] for proxy in PROXIES}
+    program = f"/usr/local/lib/jellynet/traefik-3.7.15-{'a' * 12}/traefik"
+    assert tests["caddy"]["check"][0]["argv"][:2] == ["/usr/bin/caddy", "validate"]
+    assert tests["traefik"]["check"][0]["argv"] == [program, "version"]
+    assert program in tests["traefik"]["trial"]["argv"][-1]
+    assert "{{" not in str(tests)
+    for proxy in PROXIES:
+        last = tests[proxy].get("trial", tests[proxy]["check"][0])
+        assert "/etc/jellynet/certificates/media.example.org" in last["needs"]
+
+
 def test_default_sites_that_are_the_distributions_own_go_out_of_the_way(rendered: dict[str, str]) -> None:
     files = json.loads(rendered["nginx-plain.plan"])["files"]
     assert {"path": "/etc/nginx/sites-enabled/default", "content": "", "effect": "reload"} in files
