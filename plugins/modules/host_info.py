@@ -130,7 +130,6 @@ import glob
 import json
 import os
 import re
-import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -188,10 +187,10 @@ def ufw_enabled() -> bool:
     return bool(re.search(r"^ENABLED=[\"']?yes", _debian.read("/etc/ufw/ufw.conf"), re.MULTILINE | re.IGNORECASE))
 
 
-def unit_active(name: str) -> bool:
+def unit_active(module: AnsibleModule, name: str) -> bool:
     """Whether systemd says that a unit is active."""
     try:
-        return subprocess.run(["systemctl", "is-active", "--quiet", name], check=False).returncode == 0
+        return bool(module.run_command(["systemctl", "is-active", "--quiet", name], handle_exceptions=False)[0] == 0)
     except OSError:
         return False
 
@@ -243,7 +242,7 @@ def main() -> None:
         firewalls={
             "firewalld": {
                 "installed": "firewalld" in packages,
-                "active": "firewalld" in packages and unit_active("firewalld.service"),
+                "active": "firewalld" in packages and unit_active(module, "firewalld.service"),
             },
             "ufw": {"installed": "ufw" in packages, "active": "ufw" in packages and ufw_enabled()},
         },

@@ -33,17 +33,23 @@ class PortTaken(Exception):
 class Service(Protocol):
     name: str
 
-    async def start(self, config: Config, sockets: dict[str, socket.socket]) -> None: ...
+    async def start(self, config: Config, sockets: dict[str, socket.socket]) -> None:
+        """Serve what the configuration asks for, on the sockets that systemd passed."""
 
-    async def reload(self, config: Config) -> None: ...
+    async def reload(self, config: Config) -> None:
+        """Go over to another configuration, or raise and stay."""
 
-    def tick(self) -> None: ...
+    def tick(self) -> None:
+        """Called every second."""
 
-    def status(self) -> dict[str, Any]: ...
+    def status(self) -> dict[str, Any]:
+        """The process's part of the report."""
 
-    def headline(self) -> str: ...
+    def headline(self) -> str:
+        """One line, for `systemctl status`."""
 
-    async def stop(self) -> None: ...
+    async def stop(self) -> None:
+        """Let go of everything."""
 
 
 class Process:

@@ -20,13 +20,17 @@ _KEPT = 64
 class Listener(Interface):
     """Whoever uses a connection hears of what comes in."""
 
-    def upstream_data(self, data: bytes) -> None: ...
+    def upstream_data(self, data: bytes) -> None:
+        """Bytes of the answer."""
 
-    def upstream_lost(self, error: Exception | None) -> None: ...
+    def upstream_lost(self, error: Exception | None) -> None:
+        """The connection is gone."""
 
-    def upstream_eof(self) -> bool: ...
+    def upstream_eof(self) -> bool:
+        """The server sends no more; true keeps the connection open for what it is still to get."""
 
-    def upstream_paused(self, paused: bool) -> None: ...
+    def upstream_paused(self, paused: bool) -> None:
+        """Whether to hold back what is for the server."""
 
 
 class UpstreamConnection(asyncio.Protocol):
