@@ -104,7 +104,28 @@ def _containers(run: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for engine in ENGINES:
         form = "json" if engine == "podman" else "{{json .}}"
-        found += published(run([engine, "ps", "--all", "--no-trunc", "--format", form]))
+        for container in published(run([engine, "ps", "--all", "--no-trunc", "--format", form])):
+            if engine == "docker" and not container["ports"] and not container["host_network"]:
+                # Docker's list has no ports of a container that is not up; one that found its port taken is such.
+                container["ports"] = _bindings(
+                    run([engine, "inspect", "--format", "{{json .HostConfig.PortBindings}}", container["name"]])
+                )
+            found.append(container)
+    return found
+
+
+def _bindings(text: str) -> list[dict[str, Any]]:
+    """{"8096/tcp": [{"HostIp": "", "HostPort": "8096"}]}, as Docker keeps what a container is to publish."""
+    try:
+        bindings = json.loads(text) or {}
+    except ValueError:
+        return []
+    found: list[dict[str, Any]] = []
+    for inside, outside in bindings.items():
+        for item in outside or []:
+            port, proto = item.get("HostPort", ""), inside.rpartition("/")[2]
+            if port.isdigit() and proto in ("tcp", "udp") and {"port": int(port), "proto": proto} not in found:
+                found.append({"port": int(port), "proto": proto})
     return found
 
 

@@ -206,6 +206,25 @@ def test_published_container_ports_are_held():
     assert found["holds"] == {"tcp": [8096], "udp": []}
 
 
+def test_a_docker_container_that_found_its_port_taken_counts_too():
+    listing = '{"Image":"jellyfin/jellyfin:10.11","Names":"media","Networks":"bridge","Ports":"","State":"created"}\n'
+    bindings = (
+        '{"7359/udp":[{"HostIp":"","HostPort":"7359"}],"8096/tcp":[{"HostIp":"0.0.0.0","HostPort":"8096"},'
+        '{"HostIp":"::","HostPort":"8096"}],"8920/tcp":[{"HostIp":"","HostPort":""}]}'
+    )
+    asked = []
+
+    def run(argv):
+        asked.append(argv)
+        return "" if argv[0] == "podman" else listing if argv[1] == "ps" else bindings
+
+    assert _server_install.find({}, root="/nowhere", run=run)["holds"] == {"tcp": [8096], "udp": [7359]}
+    assert asked[-1][-1] == "media"
+    for nothing in ("", "null", "{}", '{"8096/tcp":null}'):
+        bindings = nothing
+        assert _server_install.find({}, root="/nowhere", run=run)["holds"] == {"tcp": [], "udp": []}
+
+
 REAL = (
     b'{"LocalAddress":"http://a","ServerName":"media","Version":"10.11.11","ProductName":"Jellyfin Server",'
     b'"OperatingSystem":"","Id":"%s","StartupWizardCompleted":%s}'

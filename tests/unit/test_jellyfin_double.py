@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,21 @@ def test_public_info_has_its_keys_in_order_and_says_the_wizard_state(talk, tmp_p
         "LocalAddress", "ServerName", "Version", "ProductName", "OperatingSystem", "Id", "StartupWizardCompleted",
     ]  # fmt: skip
     assert (before["StartupWizardCompleted"], after["StartupWizardCompleted"]) == (False, True)
+
+
+def test_the_dlna_plugin_describes_itself_where_it_is_on(talk, tmp_path):
+    path = f"/jellyfin/dlna/{uuid.UUID('a' * 32)}/description.xml"
+
+    async def conversation(session):
+        async with session.get(path) as answer:
+            assert answer.status == 404
+        (tmp_path / "double" / "dlna").touch()
+        async with session.get(path, headers={"Host": "edge:8096"}) as answer:
+            text = await answer.text()
+        assert f"<UDN>uuid:{uuid.UUID('a' * 32)}</UDN>" in text and "MediaServer:1" in text
+        assert "<url>http://edge:8096/jellyfin/dlna/" in text
+
+    talk(conversation, BaseUrl="/jellyfin")
 
 
 def test_base_url_turns_everything_else_away(talk):

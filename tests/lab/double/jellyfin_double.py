@@ -26,6 +26,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import addresses
 import dotnet_json
@@ -200,6 +201,7 @@ class Server:
         for pattern, handler in (
             (r"/(videos|audio)/[^/]+/stream(\.\w+)?", self.film),
             (r"/startup/\w+", self.startup),
+            (rf"/dlna/{uuid.UUID(self.id)}/description(\.xml)?", self.dlna_description),
             (r"/dlna/.+", self.dlna),
             (r"/items/[^/]+/images/.+", self.upload),
         ):
@@ -295,6 +297,31 @@ class Server:
         if not self.near.internal(seen.client) and not self.token(request):
             return self.answer("", status=401)
         return self.answer("<root><device><manufacturer>Jellyfin</manufacturer></device></root>", kind="text/xml")
+
+    async def dlna_description(self, request: web.Request, seen: addresses.Seen) -> web.StreamResponse:
+        """The DLNA plugin's, where the switch `dlna` is there: absolute URLs by how it was asked."""
+        if self.home.switch("dlna") is None:
+            return self.answer("", status=404)
+        if not self.near.internal(seen.client) and not self.token(request):
+            return self.answer("", status=401)
+        device = uuid.UUID(self.id)
+        root = f"{seen.scheme}://{seen.host}{self.base}/dlna/{device}"
+        services = "".join(
+            f"<service><serviceType>urn:schemas-upnp-org:service:{name}:1</serviceType>"
+            f"<serviceId>urn:upnp-org:serviceId:{name}</serviceId><SCPDURL>{root}/{name}/{name}.xml</SCPDURL>"
+            f"<controlURL>{root}/{name}/Control</controlURL><eventSubURL>{root}/{name}/Events</eventSubURL></service>"
+            for name in ("ContentDirectory", "ConnectionManager")
+        )
+        return self.answer(
+            '<?xml version="1.0" encoding="utf-8"?><root xmlns="urn:schemas-upnp-org:device-1-0">'
+            "<specVersion><major>1</major><minor>0</minor></specVersion><device>"
+            f"<deviceType>urn:schemas-upnp-org:device:MediaServer:1</deviceType><friendlyName>{escape(self.name)}</friendlyName>"
+            "<manufacturer>Jellyfin</manufacturer><modelName>Jellyfin Server</modelName>"
+            f"<UDN>uuid:{device}</UDN><iconList><icon><mimetype>image/png</mimetype><width>240</width><height>240</height>"
+            f"<depth>24</depth><url>{root}/icons/logo240.png</url></icon></iconList>"
+            f"<serviceList>{services}</serviceList></device></root>",
+            kind="text/xml",
+        )
 
     async def page(self, request: web.Request, seen: addresses.Seen) -> web.StreamResponse:
         path = self.home.data / "double" / "index.html"
