@@ -157,6 +157,12 @@ def test_http3_is_offered_by_builds_that_have_it(rendered: dict[str, str], proxy
     assert "h3=" in new
 
 
+def test_no_file_holds_the_word_for_nothing(rendered: dict[str, str]) -> None:
+    """What a template that says nothing at a place may come out as."""
+    for file, text in rendered.items():
+        assert not re.search(r"(?m)^\s*(None|Undefined)\b|\bNone\s*$", text), file
+
+
 @pytest.mark.parametrize("proxy", PROXIES)
 def test_modern_is_tls_13_with_ecdsa_alone(rendered: dict[str, str], proxy: str) -> None:
     text = whole(rendered, f"{proxy}-modern")

@@ -7,6 +7,7 @@ import re
 import shlex
 
 import pytest
+from waiting import until
 
 SITE = "https://media.example.org"
 FORGED = ["-H", "X-Forwarded-For: 10.77.0.99", "-H", "X-Real-IP: 10.77.0.99", "-H", "Forwarded: for=10.77.0.99"]
@@ -161,7 +162,10 @@ def test_an_expired_certificate_does_not_close_the_lan_s_door(lab, edge, client,
         )
         expired = edge.check_output(f"cat {door}/fullchain.pem")
         client.check_output(f"echo {shlex.quote(expired)} > /tmp/expired.pem")
-        refused = curl(client, f"{SITE}/", "--cacert", "/tmp/expired.pem")
+        # A reload is done before nginx' new workers have taken over.
+        refused = until(
+            lambda: curl(client, f"{SITE}/", "--cacert", "/tmp/expired.pem"), lambda answer: answer.returncode == 60
+        )
         assert refused.returncode == 60 and "expired" in refused.words, refused
         answer = curl(client, f"http://{lab.address('edge', 'lan')}:8096/System/Info/Public")
         assert answer.status == 200 and answer.json()["ProductName"] == "Jellyfin Server"
@@ -169,3 +173,4 @@ def test_an_expired_certificate_does_not_close_the_lan_s_door(lab, edge, client,
         edge.check_output(
             f"rm /root/door/csr; cp -a /root/door/. {door}/ && rm -r /root/door && systemctl reload nginx"
         )
+        until(lambda: curl(client, f"{SITE}/"), lambda answer: answer.returncode == 0)

@@ -20,7 +20,11 @@ def serial(outside) -> str:
 
 def set_of(edge) -> str:
     """All that the collection has on the edge: what may not change when a value is refused."""
-    return str(edge.check_output("cd /etc/jellynet && find . -type f | sort | xargs sha256sum; find . -type l -printf '%p %l\\n' | sort"))
+    return str(
+        edge.check_output(
+            "cd /etc/jellynet && find . -type f | sort | xargs sha256sum; find . -type l -printf '%p %l\\n' | sort"
+        )
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from verifying import by_title, negotiated, verify
+from waiting import until
 
 NAME = "media.example.org"
 NO_GRADE = ["-e", "jellyfin_verify_grade=false"]
@@ -92,12 +93,13 @@ def test_an_open_firewall_and_what_it_lets_in_are_named(edge, ansible_playbook, 
     assert by_title(report, "pass")["From the Internet", "8096/tcp closed"].startswith("turned away")
 
 
-def test_a_server_that_is_down_is_named(media, ansible_playbook, tmp_path):
+def test_a_server_that_is_down_is_named(media, ansible_playbook, outside, curl, tmp_path):
     media.check_output("systemctl stop jellyfin")
     try:
         done, report = verify(ansible_playbook, tmp_path, *NO_GRADE)
     finally:
         media.check_output("systemctl start jellyfin")
+        until(lambda: curl(outside, f"https://{NAME}/System/Info/Public"), lambda answer: answer.status == 200)
     assert done.returncode != 0
     failed = by_title(report, "fail")
     assert "does not reach Jellyfin" in failed["From the Internet", "Server through the proxy"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from waiting import until
 
 SITE = "https://media.example.org"
 SWITCH = "/var/lib/jellyfin/double/wizard_done"
@@ -48,5 +49,8 @@ def test_a_server_that_is_down_does_not_close_the_site_on_a_run(media, ansible_p
         down = curl(outside, f"{SITE}/System/Info/Public", insecure=True)
         assert down.status in (502, 503) and down.header("retry-after"), down
     finally:
-        media.check_output("systemctl start jellyfin && sleep 2")
-    assert curl(outside, f"{SITE}/System/Info/Public", insecure=True).status == 200
+        media.check_output("systemctl start jellyfin")
+    back = until(
+        lambda: curl(outside, f"{SITE}/System/Info/Public", insecure=True), lambda answer: answer.status == 200
+    )
+    assert back.status == 200
