@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from ansible_collections.jellynet.jellyfin.plugins.module_utils import (
     _tls_mozilla,
     _tls_probe,
     _tls_rating,
+    _tls_robot,
     _tls_score,
     _tls_sslyze,
     _tls_trust,
@@ -126,6 +128,26 @@ def _own_probes(target: _tls_probe.Target, http_port: int | None, left: float) -
     return _tls_probe.together(tasks, left)
 
 
+def _robot(
+    target: _tls_probe.Target, scans: dict[str, Any], suites: dict[str, list[dict[str, Any]]], deadline: float
+) -> tuple[str, list[tuple[str, str, str]]]:
+    """What is known of ROBOT, and the entry among what is not checked where it stays open."""
+    found = _tls_sslyze.robot(scans)
+    if found is not None:
+        return found, []
+    key = _tls_sslyze.rsa_key(scans)
+    versions = {name: code for code, name in _tls_hello.VERSIONS.items() if code <= _tls_hello.TLS12}
+    able = [
+        versions[version]
+        for version, listed in suites.items()
+        if version in versions and any(suite["name"].startswith("TLS_RSA_WITH_") for suite in listed)
+    ]
+    if key is None or not able:
+        return "", []
+    found, why = _tls_robot.probe(target, max(able), key, deadline)
+    return found, [("robot", "2009p", f"ROBOT: {why}")] if why else []
+
+
 def _groups(scans: dict[str, Any], own: dict[str, Any], has_13: bool) -> list[dict[str, Any]]:
     """TLS 1.3's groups as our own probe saw them, and those of older protocols as the scanner did."""
     names = list(own.get("groups") or [])
@@ -153,15 +175,18 @@ def grade(
     deadline = time.monotonic() + timeout
     program = _tls_sslyze.find(scanner)
     target, _first = _contact(host, port, server_name, min(5.0, timeout / 3))
-    scan = _tls_sslyze.Scan(program, target.address, port, server_name)
+
+    def start(wanted: Sequence[str] = (), patient: bool = False) -> _tls_sslyze.Scan:
+        return _tls_sslyze.Scan(program, target.address, port, server_name, wanted, patient)
+
+    first = start()
     try:
         own = _own_probes(target, http_port, max(1.0, min(10.0, deadline - time.monotonic())))
-        try:
-            scans = scan.result(deadline - time.monotonic())
-        except _tls_sslyze.ScanError as problem:
-            raise GradeError(f"No grade for {server_name} at {host} port {port}: {problem}") from problem
+        scans = _tls_sslyze.collect(start, first, deadline)
+    except _tls_sslyze.ScanError as problem:
+        raise GradeError(f"No grade for {server_name} at {host} port {port}: {problem}") from problem
     finally:
-        scan.close()
+        first.close()
     roots = _read(_tls_sslyze.mozilla_store(scans))
     if system_roots:
         roots += _read(ssl.get_default_verify_paths().cafile or "") or _read(SYSTEM_ROOTS)
@@ -191,12 +216,14 @@ def grade(
         "preference": _order(target, suites),
         **_tls_sslyze.weaknesses(scans),
     }
+    facts["robot"], undecided = _robot(target, scans, suites, deadline)
     rated = _tls_score.grade(facts)
     return dict(
         rated,
         rating=_tls_rating.GUIDE,
         not_checked=[
-            {"rule": rule, "revision": revision, "why": why} for rule, revision, why in _tls_rating.NOT_CHECKED
+            {"rule": rule, "revision": revision, "why": why}
+            for rule, revision, why in (*_tls_rating.NOT_CHECKED, *undecided)
         ],
         host=host,
         port=port,

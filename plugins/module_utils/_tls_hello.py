@@ -152,7 +152,7 @@ def parse_server_hello(body: bytes) -> dict[str, Any]:
     return found
 
 
-class _Reader:
+class Reader:
     """Reads at most MAX_FLIGHT bytes and not past a deadline, however slowly they drip."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
@@ -181,7 +181,7 @@ class _Reader:
         return data
 
 
-def _read_answer(reader: _Reader) -> dict[str, Any]:
+def _read_answer(reader: Reader) -> dict[str, Any]:
     """The first handshake message or alert."""
     handshake = b""
     while True:
@@ -227,7 +227,7 @@ def ask(address: str, port: int, hello: bytes, timeout: float) -> dict[str, Any]
     with sock:
         try:
             sock.sendall(hello)
-            return _read_answer(_Reader(sock, deadline))
+            return _read_answer(Reader(sock, deadline))
         except (ConnectionError, BrokenPipeError) as problem:
             raise HelloError("closed", "the peer closed the connection") from problem
         except socket.timeout as problem:

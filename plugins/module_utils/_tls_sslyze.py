@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _tls_der
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._tls_suites import properties
@@ -37,18 +37,31 @@ PROTOCOLS = {
     "tls_1_3_cipher_suites": "TLSv1.3",
 }
 # Asked for by name: the default set compares with Mozilla's guideline 5.7 and its own HSTS check is switched off in its code.
-SCANS = (
-    *("--certinfo", "--sslv2", "--sslv3", "--tlsv1", "--tlsv1_1", "--tlsv1_2", "--tlsv1_3"),
-    *("--compression", "--heartbleed", "--openssl_ccs", "--robot", "--reneg", "--elliptic_curves"),
-)
-NEEDED = (
-    *PROTOCOLS,
-    *("certificate_info", "tls_compression", "heartbleed", "openssl_ccs_injection", "robot", "session_renegotiation"),
-)
+SCANS = {
+    "certificate_info": "--certinfo",
+    "ssl_2_0_cipher_suites": "--sslv2",
+    "ssl_3_0_cipher_suites": "--sslv3",
+    "tls_1_0_cipher_suites": "--tlsv1",
+    "tls_1_1_cipher_suites": "--tlsv1_1",
+    "tls_1_2_cipher_suites": "--tlsv1_2",
+    "tls_1_3_cipher_suites": "--tlsv1_3",
+    "tls_compression": "--compression",
+    "heartbleed": "--heartbleed",
+    "openssl_ccs_injection": "--openssl_ccs",
+    "robot": "--robot",
+    "session_renegotiation": "--reneg",
+    "elliptic_curves": "--elliptic_curves",
+}
+# Without these there is no grade. ROBOT has a probe of our own to fall back on, the groups are seen by TLS 1.3 too.
+NEEDED = tuple(name for name in SCANS if name not in ("robot", "elliptic_curves"))
 ROBOT = {
+    "NOT_VULNERABLE_NO_ORACLE": "",
+    "NOT_VULNERABLE_RSA_NOT_SUPPORTED": "",
     "VULNERABLE_WEAK_ORACLE": "a weak oracle",
     "VULNERABLE_STRONG_ORACLE": "a strong oracle",
 }
+# How often a scan is begun, and with how many seconds left there is a point in it.
+TURNS, LEAST_TIME = 3, 2.0
 # The names of groups in OpenSSL's old spelling.
 CURVES = {"prime256v1": "secp256r1", "prime192v1": "secp192r1"}
 
@@ -78,16 +91,24 @@ def find(given: str = "") -> str:
     return found
 
 
+class NotConnected(ScanError):
+    """The scanner did not get a handshake, while others did."""
+
+
 class Scan:
     """One run of the scanner, in the background. Whatever happens, nothing of it is left behind."""
 
-    def __init__(self, scanner: str, address: str, port: int, server_name: str) -> None:
+    def __init__(
+        self, scanner: str, address: str, port: int, server_name: str, wanted: Sequence[str] = (), patient: bool = False
+    ) -> None:
+        self.wanted = tuple(wanted or SCANS)
         self.folder = tempfile.mkdtemp(prefix="jellynet-grade-")
         self.output = os.path.join(self.folder, "scan.json")
         target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         argv = [
             scanner,
-            *SCANS,
+            *(SCANS[name] for name in self.wanted),
+            *(["--slow_connection"] if patient else []),
             "--mozilla_config",
             "disable",
             "--json_out",
@@ -107,7 +128,7 @@ class Scan:
         )
 
     def result(self, timeout: float) -> dict[str, Any]:
-        """The JSON of the one server, each scan in it complete."""
+        """The scans of the one server; those that the connection failed for are without a result."""
         try:
             _out, error = self.process.communicate(timeout=max(0.1, timeout))
         except subprocess.TimeoutExpired:
@@ -116,7 +137,7 @@ class Scan:
             ) from None
         try:
             with open(self.output, encoding="utf-8") as handle:
-                return server_result(json.load(handle))
+                return server_result(json.load(handle), self.wanted)
         except (OSError, ValueError) as problem:
             words = error.decode("utf-8", "replace").strip().splitlines()
             raise ScanError(f"the scanner wrote no report: {words[-1] if words else problem}") from problem
@@ -136,8 +157,8 @@ class Scan:
             time.sleep(0.05)
 
 
-def server_result(report: dict[str, Any]) -> dict[str, Any]:
-    """The scans of the one server that was asked for; ScanError unless every one of them is complete."""
+def server_result(report: dict[str, Any], wanted: Sequence[str] = tuple(SCANS)) -> dict[str, Any]:
+    """The scans of the one server that was asked for; ScanError where it is no use to ask again."""
     results = report.get("server_scan_results") or []
     if not results:
         said = [str(item.get("error_message")) for item in report.get("invalid_server_strings") or []]
@@ -145,17 +166,53 @@ def server_result(report: dict[str, Any]) -> dict[str, Any]:
     server = results[0]
     if server.get("connectivity_status") != "COMPLETED":
         trace = str(server.get("connectivity_error_trace") or "").strip().splitlines()
-        raise ScanError(f"the scanner could not connect: {trace[-1] if trace else 'no reason given'}")
+        raise NotConnected(f"the scanner could not connect: {trace[-1] if trace else 'no reason given'}")
     if server.get("scan_status") != "COMPLETED" or not server.get("scan_result"):
         raise ScanError(f"the scan ended as {server.get('scan_status')}")
-    scans = server["scan_result"]
+    return {name: dict(server["scan_result"].get(name) or {}) for name in wanted}
+
+
+def broken_off(scans: dict[str, Any]) -> list[str]:
+    """Which scans lost their connection or waited for it in vain: on a busy machine the next try may have it."""
+    return [name for name, scan in scans.items() if scan.get("error_reason") == "CONNECTIVITY_ISSUE"]
+
+
+def demand(scans: dict[str, Any]) -> None:
+    """ScanError unless all that a grade needs is there."""
     for name in NEEDED:
-        if (scans.get(name) or {}).get("status") != "COMPLETED":
-            reason = (scans.get(name) or {}).get("error_reason") or "NOT RUN"
-            if name == "session_renegotiation" and not scans[name].get("result"):
-                continue  # not possible where nothing before TLS 1.3 is offered
-            raise ScanError(f"the scan {name} failed: {reason}")
-    return dict(scans)
+        scan = scans.get(name) or {}
+        if scan.get("status") != "COMPLETED":
+            if name == "session_renegotiation" and not any(
+                scans[key]["result"]["accepted_cipher_suites"] for key in PROTOCOLS if key != "tls_1_3_cipher_suites"
+            ):
+                continue  # there is none in TLS 1.3
+            raise ScanError(f"the scan {name} failed: {scan.get('error_reason') or 'NOT RUN'}")
+
+
+def collect(start: Callable[..., Scan], first: Scan, deadline: float) -> dict[str, Any]:
+    """The result of the first run, with what it had no luck with asked again while there is time, more gently."""
+    scans: dict[str, Any] = {}
+    scan, wanted = first, list(SCANS)
+    for turn in range(1, TURNS + 1):
+        try:
+            scans.update(scan.result(deadline - time.monotonic()))
+        except NotConnected:
+            if turn == TURNS or deadline - time.monotonic() < LEAST_TIME:
+                raise
+        except ScanError:
+            if not scans:
+                raise
+            break  # the second try took too long, and what is there may be enough
+        finally:
+            scan.close()
+        if scans:
+            # Our own probe answers this one better than the same question again.
+            wanted = [name for name in broken_off(scans) if name != "robot"]
+        if not wanted or turn == TURNS or deadline - time.monotonic() < LEAST_TIME:
+            break
+        scan = start(wanted, True)
+    demand(scans)
+    return scans
 
 
 def _ephemeral(suite: dict[str, Any]) -> dict[str, Any] | None:
@@ -240,15 +297,30 @@ def mozilla_store(scans: dict[str, Any]) -> str:
     return ""
 
 
+def robot(scans: dict[str, Any]) -> str | None:
+    """What the scanner found of ROBOT, '' for nothing, None where it could not decide."""
+    result = scans["robot"].get("result") or {}
+    return ROBOT.get(str(result.get("robot_result")))
+
+
+def rsa_key(scans: dict[str, Any]) -> tuple[int, int] | None:
+    """Modulus and exponent of the server's RSA certificate, if it has one."""
+    for deployment in scans["certificate_info"]["result"]["certificate_deployments"]:
+        key = deployment["received_certificate_chain"][0]["public_key"]
+        if key.get("rsa_n"):
+            return int(key["rsa_n"]), int(key["rsa_e"])
+    return None
+
+
 def weaknesses(scans: dict[str, Any]) -> dict[str, Any]:
     """What is rated besides protocols, suites and certificates."""
-    renegotiation = scans["session_renegotiation"].get("result") or {}
+    renegotiation = scans["session_renegotiation"].get("result") or {}  # none where there is TLS 1.3 alone
     secure = renegotiation.get("supports_secure_renegotiation")
     return {
         "compression": bool(scans["tls_compression"]["result"]["supports_compression"]),
         "heartbleed": bool(scans["heartbleed"]["result"]["is_vulnerable_to_heartbleed"]),
         "ccs": bool(scans["openssl_ccs_injection"]["result"]["is_vulnerable_to_ccs_injection"]),
-        "robot": ROBOT.get(str(scans["robot"]["result"]["robot_result"]), ""),
+        "robot": robot(scans) or "",
         "secure_renegotiation": secure,
         "insecure_renegotiation": secure is False
         and int(renegotiation.get("client_renegotiations_success_count") or 0) > 0,

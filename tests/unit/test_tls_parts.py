@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,15 @@ def test_suites(name: str, version: str, true: set[str]) -> None:
     assert seen["bits"] == (0 if "null" in true else 128)
 
 
-def scans(**changes: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {name: {"status": "COMPLETED", "result": {}} for name in _tls_sslyze.NEEDED}
+TLS12 = "tls_1_2_cipher_suites"
+BROKEN_OFF = {"status": "ERROR", "error_reason": "CONNECTIVITY_ISSUE", "result": None}
+
+
+def scans(*offered: str, **changes: Any) -> dict[str, Any]:
+    """Complete scans of a server that takes a suite in each of the protocols that are named."""
+    found: dict[str, Any] = {name: {"status": "COMPLETED", "result": {}} for name in _tls_sslyze.SCANS}
+    for name in _tls_sslyze.PROTOCOLS:
+        found[name]["result"] = {"accepted_cipher_suites": [{}] if name in offered else []}
     found.update(changes)
     return found
 
@@ -161,10 +169,7 @@ def report(**changes: Any) -> dict[str, Any]:
             "Connection rejected",
         ),
         (report(scan_status="ERROR_NO_CONNECTIVITY", scan_result=None), "ERROR_NO_CONNECTIVITY"),
-        (
-            report(scan_result=scans(robot={"status": "ERROR", "error_reason": "CONNECTIVITY_ISSUE"})),
-            "robot failed: CONNECTIVITY_ISSUE",
-        ),
+        (report(scan_result=scans(tls_compression=BROKEN_OFF)), "tls_compression failed: CONNECTIVITY_ISSUE"),
         (report(scan_result=scans(heartbleed={"status": "NOT_SCHEDULED"})), "heartbleed failed: NOT RUN"),
         (
             report(scan_result={key: value for key, value in scans().items() if key != "certificate_info"}),
@@ -174,14 +179,89 @@ def report(**changes: Any) -> dict[str, Any]:
 )
 def test_a_scan_that_is_not_complete_is_no_scan(given: dict[str, Any], words: str) -> None:
     with pytest.raises(_tls_sslyze.ScanError, match=words):
-        _tls_sslyze.server_result(given)
+        _tls_sslyze.demand(_tls_sslyze.server_result(given))
 
 
 def test_a_complete_scan() -> None:
-    assert set(_tls_sslyze.server_result(report())) == set(_tls_sslyze.NEEDED)
-    # Renegotiation cannot be asked of a server that has TLS 1.3 alone.
-    alone = report(scan_result=scans(session_renegotiation={"status": "ERROR", "error_reason": "BUG", "result": None}))
-    assert _tls_sslyze.server_result(alone)
+    seen = _tls_sslyze.server_result(report())
+    assert set(seen) == set(_tls_sslyze.SCANS)
+    _tls_sslyze.demand(seen)
+
+
+def test_renegotiation_is_not_asked_of_tls13_alone_and_of_all_others() -> None:
+    failed = {"status": "ERROR", "error_reason": "BUG", "result": None}
+    _tls_sslyze.demand(scans("tls_1_3_cipher_suites", session_renegotiation=failed))
+    with pytest.raises(_tls_sslyze.ScanError, match="session_renegotiation failed: BUG"):
+        _tls_sslyze.demand(scans(TLS12, session_renegotiation=failed))
+
+
+class FakeScan:
+    """What a run of the scanner brings, and how it was called."""
+
+    def __init__(self, brings: dict[str, Any] | Exception, log: list[Any]) -> None:
+        self.brings, self.log, self.closed = brings, log, False
+
+    def result(self, timeout: float) -> dict[str, Any]:
+        self.log.append(round(timeout))
+        if isinstance(self.brings, Exception):
+            raise self.brings
+        return self.brings
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def collected(*runs: dict[str, Any] | Exception, seconds: float = 30) -> tuple[Any, list[Any]]:
+    log: list[Any] = []
+    made = [FakeScan(run, log) for run in runs]
+    left = iter(made[1:])
+
+    def start(wanted: Any, patient: bool) -> Any:
+        log.append((tuple(wanted), patient))
+        return next(left)
+
+    try:
+        found: Any = _tls_sslyze.collect(start, made[0], time.monotonic() + seconds)  # type: ignore[arg-type]
+    except _tls_sslyze.ScanError as problem:
+        found = str(problem)
+    assert all(scan.closed for scan in made), "a run of the scanner was left behind"
+    return found, log
+
+
+def test_what_lost_its_connection_is_asked_again_gently() -> None:
+    once = scans(TLS12, heartbleed=BROKEN_OFF, tls_compression=BROKEN_OFF, robot=BROKEN_OFF)
+    good = scans(TLS12)["heartbleed"]
+    found, log = collected(once, {"heartbleed": BROKEN_OFF, "tls_compression": good}, {"heartbleed": good})
+    assert log == [30, (("tls_compression", "heartbleed"), True), 30, (("heartbleed",), True), 30]
+    assert found["heartbleed"] == found["tls_compression"] == good
+    assert found["robot"] == BROKEN_OFF, "our own probe is asked for it"
+
+
+def test_a_scanner_that_did_not_connect_is_started_again() -> None:
+    found, log = collected(_tls_sslyze.NotConnected("no handshake"), scans(TLS12))
+    assert found == scans(TLS12)
+    assert log[1] == (tuple(_tls_sslyze.SCANS), True)
+
+
+def test_asking_again_comes_to_an_end() -> None:
+    broken = scans(TLS12, heartbleed=BROKEN_OFF)
+    assert collected(broken, broken, broken)[0] == "the scan heartbleed failed: CONNECTIVITY_ISSUE"
+    assert collected(broken, seconds=1)[0] == "the scan heartbleed failed: CONNECTIVITY_ISSUE"
+    never = _tls_sslyze.NotConnected("no handshake")
+    assert collected(never, never, never)[0] == "no handshake"
+    assert collected(never, seconds=1)[0] == "no handshake"
+    assert collected(_tls_sslyze.ScanError("wrote no report"))[0] == "wrote no report"
+
+
+def test_what_the_scanner_is_asked_the_second_time(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    scanner = program(tmp_path / "sslyze", f'echo "$@" > {said}')
+    scan = _tls_sslyze.Scan(scanner, "127.0.0.1", 1, "a.test", ["heartbleed"], patient=True)
+    with pytest.raises(_tls_sslyze.ScanError):
+        scan.result(5)
+    scan.close()
+    words = said.read_text().split()
+    assert words[:2] == ["--heartbleed", "--slow_connection"] and "--certinfo" not in words
 
 
 def program(path: Path, text: str) -> str:
