@@ -14,8 +14,10 @@ import struct
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import pytest
 from jellyfin_ports.client_discovery import parse_identity
 from jellyfin_ports.config import parse
 from jellyfin_ports.datagrams import IP_PKTINFO
@@ -155,6 +157,45 @@ def test_who_is_answered() -> None:
             assert ssdp.counters["not_a_search"] == ssdp.counters["malformed"] == ssdp.counters["repeated"] == 1
             await asyncio.sleep(0.05)
             assert len([m for m in ssdp.sent if m[0].startswith(b"HTTP/1.1 200")]) <= 2
+
+    asyncio.run(asyncio.wait_for(job(), 20))
+
+
+def test_answers_are_spread_at_random_over_the_wait() -> None:
+    async def job() -> None:
+        async with ssdp_before(None) as ssdp:
+            now = asyncio.get_running_loop().time()
+            for number in range(20):
+                hear(ssdp, search("upnp:rootdevice", mx="MX: 4\r\n"), port=6000 + number)
+            delays = sorted(handle.when() - now for handle in ssdp._waiting.values())
+            assert len(delays) == 20 and delays[0] >= 0 and delays[-1] < 4
+            assert len({round(delay, 4) for delay in delays}) > 10 and delays[-1] - delays[0] > 0.5
+
+    asyncio.run(asyncio.wait_for(job(), 20))
+
+
+def test_membership_is_by_interface() -> None:
+    """The kernel's own list of who joined what, where: not the interface that the route would take."""
+
+    def joined() -> list[str]:
+        here, found = "", []
+        for line in Path("/proc/net/igmp").read_text().splitlines()[1:]:
+            if not line.startswith("\t"):
+                here = line.split()[1]
+            elif line.split()[0] == "FAFFFFEF":
+                found.append(here)
+        return found
+
+    async def job() -> None:
+        before = joined()
+        if "lo" in before:
+            pytest.skip("somebody on this machine has joined 239.255.255.250 on lo")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            ssdp = Ssdp(sock, parse(config_text()), Memory(""), Watcher([]))  # type: ignore[arg-type]
+            assert ssdp._membership(1, join=True) and ssdp._membership(1, join=True)  # twice: systemd kept the socket
+            assert joined().count("lo") == 1
+            assert ssdp._membership(1, join=False) and joined() == before
+            await ssdp.stop()
 
     asyncio.run(asyncio.wait_for(job(), 20))
 

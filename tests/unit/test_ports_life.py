@@ -1,0 +1,296 @@
+# Copyright (c) 2026, The jellynet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who a server is and whether it is ready, what is kept of it, and what a process and systemd tell each other."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from jellyfin_ports import cli, discover, probe, systemd
+from jellyfin_ports.client_discovery import parse_identity
+from jellyfin_ports.client_discovery_service import ClientDiscovery, Verdict
+from jellyfin_ports.config import Upstream, parse
+from jellyfin_ports.upstreams import Memory, Watcher
+from ports_support import SERVER_ID, config_text, info_body, read_head
+
+PACKAGE = Path(__file__).resolve().parents[2] / "roles" / "port_binding" / "files"
+KNOWN = parse_identity(info_body())
+
+
+# A server
+
+
+def answered(pages: dict[str, tuple[int, bytes]]) -> tuple[probe.Answer, list[str]]:
+    """What the probe makes of a server with these pages."""
+    asked: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await read_head(reader)).split()[1].decode()
+        asked.append(path)
+        status, body = pages.get(path, (404, b""))
+        writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+        writer.close()
+
+    async def job() -> probe.Answer:
+        origin = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = origin.sockets[0].getsockname()[1]
+        server = Upstream("m", f"http://127.0.0.1:{port}", "127.0.0.1", port, "/jellyfin")
+        found = await asyncio.get_running_loop().run_in_executor(None, probe.ask, server, 2.0)
+        origin.close()
+        return found
+
+    return asyncio.run(asyncio.wait_for(job(), 20)), asked
+
+
+INFO, HEALTH = "/jellyfin/System/Info/Public", "/jellyfin/health"
+
+
+def test_a_server_that_is_ready_is_known_below_its_path() -> None:
+    found, asked = answered({INFO: (200, info_body()), HEALTH: (200, b"Healthy")})
+    assert found.identity == KNOWN and not found.problem and asked == [INFO, HEALTH]
+
+
+@pytest.mark.parametrize(
+    ("pages", "why"),
+    [
+        ({INFO: (200, info_body()), HEALTH: (200, b"Degraded")}, "starting or ill (/health says 'Degraded')"),
+        ({INFO: (200, info_body()), HEALTH: (503, b"Unhealthy")}, "starting or ill (/health says '503')"),
+        ({INFO: (503, b"wait")}, "/System/Info/Public answers 503"),
+        ({INFO: (302, b"")}, "/System/Info/Public answers 302"),
+        ({INFO: (200, info_body(ProductName="Emby Server"))}, "Emby Server"),
+        ({INFO: (200, b"<html>")}, ""),
+    ],
+)
+def test_a_server_that_starts_or_is_none_is_not_announced(pages: dict[str, tuple[int, bytes]], why: str) -> None:
+    found, _asked = answered(pages)
+    assert found.identity is None and found.problem and why in found.problem
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        server = Upstream("m", f"http://127.0.0.1:{port}", "127.0.0.1", port)
+        assert "no answer within 0.2 s" in probe.ask(server, 0.2).problem
+    assert "no connection" in probe.ask(server, 0.2).problem
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, probe.Answer]]:
+    """What the servers say, by name."""
+    says: dict[str, probe.Answer] = {}
+    monkeypatch.setattr(probe, "ask", lambda server, seconds: says[server.name])
+    yield says
+
+
+def test_identities_are_refreshed_and_kept_over_a_restart(watched: dict[str, probe.Answer], tmp_path: Path) -> None:
+    servers = parse(config_text()).upstreams
+    changes: list[int] = []
+
+    async def job() -> None:
+        watcher = Watcher(servers, Memory(str(tmp_path)), lambda: changes.append(1))
+        state = watcher.states[0]
+        assert state.identity is None
+        watched["media"] = probe.Answer(KNOWN)
+        await watcher._look(state, 1)
+        assert state.ready and state.identity == KNOWN and len(changes) == 1
+        await watcher._look(state, 1)
+        assert len(changes) == 1  # nothing new
+        renamed = dataclasses.replace(KNOWN, name="attic")
+        watched["media"] = probe.Answer(renamed)
+        await watcher._look(state, 1)
+        assert state.identity == renamed and len(changes) == 2
+        watched["media"] = probe.Answer(None, "no connection")
+        await watcher._look(state, 1)
+        assert not state.ready and state.identity == renamed and state.problem == "no connection" and len(changes) == 3
+        watcher.stop()
+        # The next process knows it before it answers, but announces it only when it is ready.
+        again = Watcher(servers, Memory(str(tmp_path)), lambda: None)
+        assert again.states[0].identity == renamed and not again.states[0].ready
+        again.stop()
+
+    asyncio.run(asyncio.wait_for(job(), 20))
+
+
+def test_a_spoilt_memory_is_no_memory(tmp_path: Path) -> None:
+    for text in ("", "[]", '{"identities": {"http://192.168.1.5:8096": {"id": 1, "odd": 2}}}'):
+        (tmp_path / "state.json").write_text(text)
+        watcher = Watcher(parse(config_text()).upstreams, Memory(str(tmp_path)), lambda: None)
+        assert watcher.states[0].identity is None
+        watcher.stop()
+
+
+def test_own_packets_and_port_zero_are_ignored() -> None:
+    question = b"who is JellyfinServer?"
+    own = Verdict("", (b"reply",), own=True)
+    other = Verdict("", (b"reply",))
+    assert ClientDiscovery._why_not(own, question, 7359) == "own"
+    assert ClientDiscovery._why_not(own, question, 40000) == ""  # a client on this host
+    assert ClientDiscovery._why_not(other, question, 7359) == ""  # webOS asks from there
+    assert ClientDiscovery._why_not(other, question, 0) == "port_zero"
+
+
+# What `discover` says
+
+
+def reported(**server: object) -> dict[str, object]:
+    found = {"from": "192.168.1.2", "address": "http://192.168.1.2:8096", "id": SERVER_ID, "name": "media", **server}
+    tuner = {"id": "1234ABCD", "address": "192.168.1.9", "tuners": 2, "base_url": ""}
+    device = {
+        "location": "http://192.168.1.2:8096/d.xml",
+        "name": "media",
+        "type": "urn:x:device:Basic:1",
+        "problems": [],
+    }
+    return {
+        "interfaces": [{"name": "lan0", "addresses": []}],
+        "jellyfin": [found],
+        "ssdp": [device],
+        "hdhomerun": [tuner],
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "page", "said"),
+    [
+        ({}, (200, info_body()), ""),
+        ({"id": SERVER_ID.upper()}, (200, info_body()), ""),
+        ({"endpoint_address": "192.168.1.2:1"}, (200, info_body()), "EndpointAddress is not null"),
+        ({"id": "f" * 32}, (200, info_body()), "is another server than the one announced"),
+        ({}, (302, b""), "answers 302, not 200"),
+        ({}, (200, b"{}"), "http://192.168.1.2:8096"),
+        ({"address": "http://172.17.0.2:8096"}, (200, info_body()), "looks like a container's address"),
+    ],
+)
+def test_discover_tries_the_address_that_is_announced(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], page: tuple[int, bytes], said: str
+) -> None:
+    monkeypatch.setattr(discover, "_fetch", lambda url, seconds=3.0: page)
+    report = reported(**changes)
+    discover._check_server(report["jellyfin"][0], ["192.168.1.0/24"])  # type: ignore[index]
+    shown = discover.render(report)
+    assert ("What is wrong" in shown) == bool(said) and said in shown
+    assert "jellyfin_hdhomerun_tuners: [192.168.1.9]" in shown and "Basic:1" in shown
+
+
+def test_discover_fails_where_nothing_is_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = {**reported(), "jellyfin": [], "ssdp": [], "hdhomerun": []}
+    monkeypatch.setattr(discover, "discover", lambda seconds, hosts: nothing)
+    assert cli.main(["discover"]) == 1
+    said = capsys.readouterr().out
+    assert "No Jellyfin server answered on lan0" in said and "no Jellyfin device" in said and "no tuner" in said
+    monkeypatch.setattr(discover, "discover", lambda seconds, hosts: {**reported(problems=[])})
+    assert cli.main(["discover", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["jellyfin"][0]["id"] == SERVER_ID
+
+
+# systemd
+
+
+def test_passed_sockets_have_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    first = 200
+    os.dup2(one.fileno(), first)
+    os.dup2(two.fileno(), first + 1)
+    monkeypatch.setattr(systemd, "_FIRST_FD", first)
+    monkeypatch.setenv("LISTEN_FDS", "2")
+    monkeypatch.setenv("LISTEN_FDNAMES", "http:ssdp")
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid() + 1))
+    assert systemd.passed_sockets() == {}  # meant for another process
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    found = systemd.passed_sockets()
+    assert {name: sock.type for name, sock in found.items()} == {"http": socket.SOCK_STREAM, "ssdp": socket.SOCK_DGRAM}
+    assert not any(os.get_inheritable(sock.fileno()) for sock in found.values())
+    assert "LISTEN_FDS" not in os.environ
+    for sock in (one, two, *found.values()):
+        sock.close()
+
+
+def test_messages_go_to_the_journal_with_fields_of_their_own() -> None:
+    ours, journal = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    handler = systemd.JournalHandler.__new__(systemd.JournalHandler)
+    logging.Handler.__init__(handler)
+    handler._socket = ours
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    record = logging.LogRecord("jellyfin_ports.relay", logging.WARNING, "f.py", 1, "two\nlines %s", ("here",), None)
+    record.fields = {"source": "192.168.1.9"}
+    handler.emit(record)
+    fields: dict[str, str] = {}
+    data = journal.recv(65536)
+    while data:
+        name, _newline, rest = data.partition(b"\n")
+        length = int.from_bytes(rest[:8], "little")
+        fields[name.decode()] = rest[8 : 8 + length].decode()
+        assert rest[8 + length : 9 + length] == b"\n"
+        data = rest[9 + length :]
+    assert fields["MESSAGE"] == "two\nlines here" and fields["PRIORITY"] == "4"
+    assert fields["SYSLOG_IDENTIFIER"] == "jellyfin-ports" and fields["JELLYFIN_PORTS_SOURCE"] == "192.168.1.9"
+    ours.close()
+    journal.close()
+
+
+def test_a_process_says_what_it_does_and_reloads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Started as the unit starts it, but for the sockets."""
+    runtime = tmp_path / "jellyfin-ports-relay"
+    runtime.mkdir()
+    config = tmp_path / "c.json"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def write(generation: str, number: int = port) -> None:
+        listeners = {"http": {"enabled": True, "port": number}}
+        config.write_text(config_text(generation=generation, upstreams=[], listeners=listeners))
+
+    write("one")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        code = (
+            f"import sys; sys.dont_write_bytecode = True; sys.path.insert(0, {str(PACKAGE)!r});"
+            f"from jellyfin_ports.cli import main; sys.exit(main(['serve', 'relay', '--config', {str(config)!r}]))"
+        )
+        environment = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify"), "RUNTIME_DIRECTORY": str(runtime)}
+        environment["WATCHDOG_USEC"] = "1000000"
+        program = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
+
+        def told(word: str) -> str:
+            while word not in (text := manager.recv(4096).decode()):
+                pass
+            return text
+
+        try:
+            assert "STATUS=" in told("READY=1")
+            told("WATCHDOG=1")
+            monkeypatch.setenv("JELLYFIN_PORTS_RUN", str(tmp_path))
+            command: Callable[..., int] = lambda *words: cli.main([*words, "--config", str(config)])  # noqa: E731
+            assert command("status", "--generation") == 0 and capsys.readouterr().out.strip() == "one"
+            write("two")
+            assert command("reload", "relay") == 0
+            told("RELOADING=1")
+            told("READY=1")
+            assert command("status", "--generation") == 0 and capsys.readouterr().out.strip() == "two"
+            write("three", 0)
+            assert command("reload", "relay") == 1 and "a port is 1 to 65535" in capsys.readouterr().err
+            write("two")
+            assert command("status") == 0 and "the old configuration is in force" in capsys.readouterr().out
+        finally:
+            program.send_signal(signal.SIGTERM)
+        told("STOPPING=1")
+        assert program.wait(20) == 0
+    assert command("reload", "relay") == 1 and "relay: " in capsys.readouterr().err
