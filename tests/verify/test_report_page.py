@@ -56,8 +56,12 @@ function measure(document) {
   }
   const spilt = [...document.querySelectorAll('.checks li > *, .facts > *, .bars > *, .tile > *')]
     .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline').map(e => e.textContent.trim().slice(0, 40));
+  // Each part of the heading's name is a text of its own and stands on one line.
+  const torn = [...document.querySelector('h1').childNodes].filter(node => node.nodeType === 3).filter(node => {
+    const range = document.createRange(); range.selectNodeContents(node); return range.getClientRects().length > 1;
+  }).map(node => node.textContent);
   const root = document.documentElement;
-  return { texts, poor, spilt, width: root.clientWidth, scrollWidth: root.scrollWidth, height: root.scrollHeight,
+  return { texts, poor, spilt, torn, width: root.clientWidth, scrollWidth: root.scrollWidth, height: root.scrollHeight,
     dark: document.defaultView.matchMedia('(prefers-color-scheme: dark)').matches,
     gradeSize: parseFloat(getComputedStyle(document.querySelector('.tile b')).fontSize),
     requests: document.defaultView.performance.getEntriesByType('resource').length };
@@ -93,7 +97,7 @@ def bad() -> Any:
                 "observed": "TLSv1.1 offered",
             },
         ],
-        warnings=[
+        grade_warnings=[
             {
                 "rule": "no-tls13",
                 "revision": "2009r",
@@ -176,6 +180,8 @@ def colours(picture: Path) -> tuple[int, int, int]:
 def test_page(sample: Any, scheme: str, browser: str, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     page.write_text(page_of(sample()), encoding="utf-8")
+    if sample is bad:
+        assert "TLS 1.3 is not supported." in page.read_text(encoding="utf-8"), "a warning is a reason too"
     name = f"{sample.__name__}-{'dark' if scheme == DARK else 'light'}"
     PICTURES.mkdir(parents=True, exist_ok=True)
     for width in (360, 1100):
@@ -183,6 +189,7 @@ def test_page(sample: Any, scheme: str, browser: str, tmp_path: Path) -> None:
         assert seen["poor"] == [], f"too little contrast at {width} px"
         assert seen["width"] == width and seen["scrollWidth"] <= width, f"it scrolls sideways at {width} px: {seen}"
         assert seen["spilt"] == [], f"text runs out of its cell at {width} px"
+        assert seen["torn"] == [], f"the name is broken within a word at {width} px"
         assert seen["texts"] > 80
         assert seen["dark"] is (scheme == DARK)
         assert seen["requests"] == 0, "the page brings all along"
