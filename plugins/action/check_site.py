@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _site
+from ansible_collections.jellynet.jellyfin.plugins.plugin_utils import _service_values
 
 PROXY_ROWS = Path(__file__).resolve().parents[2] / "roles" / "reverse_proxy" / "vars"
 
@@ -36,6 +37,10 @@ class ActionModule(ActionBase):
             defined=list(task_vars or {}),
             edge=args["edge"],
         )
+        if args["edge"]:
+            domains = [str(site.get("domain") or "").lower() for site in _site.raw_sites(args["values"])]
+            found += _service_values.problems(args["values"], domains)
+            result["warnings"] = _site.warnings(args["values"], args["host"])
         result["changed"] = False
         if found:
             result["failed"] = True

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import _cidr
 
 # \Z and not $, which would let a line's end pass.
 _PATH = re.compile(r"^(?:/[A-Za-z0-9._~-]+)+/?\Z")
@@ -16,20 +17,13 @@ _POLICY = re.compile(r"^[\x20-\x7e]*\Z")
 
 
 def _trusted_problem(value: Any) -> str | None:
-    said = f"reverse_proxy_trusted_proxies holds {value!r}"
-    if not isinstance(value, str):
-        return f"{said}: write networks as text such as 203.0.113.0/24"
-    try:
-        network = ipaddress.ip_network(value, strict=True)
-    except ValueError:
-        try:
-            network = ipaddress.ip_network(value, strict=False)
-        except ValueError:
-            return f"{said}: no network in CIDR notation. Write it as 203.0.113.0/24 or 2001:db8::/32"
-        return f"{said}: that is a host in a network. Write the network itself: {network}"
-    if network.prefixlen == 0:
-        return f"{said}: whoever comes would be believed about who he is. Name the networks of your own proxies or of the CDN"
-    return None
+    return trusted_problem("reverse_proxy_trusted_proxies", value)
+
+
+def trusted_problem(name: str, value: Any) -> str | None:
+    """What is wrong with one network of proxies that are believed, or None."""
+    too_wide = "whoever comes would be believed about who he is. Name the networks of your own proxies or of the CDN"
+    return _cidr.problem(name, value, "203.0.113.0/24", too_wide)
 
 
 def _path_problem(value: Any) -> str | None:
@@ -57,6 +51,10 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     if policy is not None and (not isinstance(policy, str) or not _POLICY.match(policy)):
         found.append(
             f"reverse_proxy_csp is {policy!r}: a header is one line of plain characters. Write the policy on one line"
+        )
+    if isinstance(policy, str) and ("{{" in policy or "}}" in policy):
+        found.append(
+            f"reverse_proxy_csp is {policy!r}: it has {{{{ or }}}}, which Traefik takes for a template. No policy needs them; drop them"
         )
     timeout = values.get("idle_timeout")
     if timeout not in (None, "") and (not str(timeout).isdigit() or not 60 < int(timeout) <= 604800):

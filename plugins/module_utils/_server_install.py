@@ -10,6 +10,7 @@ a server that is being upgraded must find its ports free.
 from __future__ import annotations
 
 import glob
+import ipaddress
 import json
 import os
 import re
@@ -42,47 +43,62 @@ def holds(network: Mapping[str, Any], dlna: bool) -> dict[str, list[int]]:
     return {"tcp": tcp, "udp": udp}
 
 
-def published(listing: str) -> list[dict[str, Any]]:
-    """The Jellyfin containers in the JSON that `podman ps -a --format json` or one-line-a-container `docker ps` prints."""
+def published(inspection: str) -> list[dict[str, Any]]:
+    """The containers in what `podman inspect` or `docker inspect` prints, with the ports that their configuration publishes.
+
+    `docker ps` lists no ports of a container that is stopped, which takes them as it starts.
+    """
     try:
-        containers = json.loads(listing)
+        containers = json.loads(inspection or "[]")
     except ValueError:
-        containers = []
-        for line in listing.splitlines():
-            try:
-                containers.append(json.loads(line))
-            except ValueError:
-                continue
-    if isinstance(containers, dict):
-        containers = [containers]
+        return []
     found = []
-    for container in containers:
-        if not isinstance(container, dict) or "jellyfin" not in str(container.get("Image", "")).lower():
+    for container in containers if isinstance(containers, list) else []:
+        if not isinstance(container, dict):
             continue
-        names = container.get("Names", "")
-        name = names[0] if isinstance(names, list) and names else str(names)
-        networks = container.get("Networks", "")
-        host_network = networks in ("host", ["host"]) or container.get("NetworkMode") == "host"
-        found.append({"name": name, "host_network": host_network, "ports": _container_ports(container.get("Ports"))})
+        host = container.get("HostConfig") or {}
+        # What the engine chose by itself is in force only while the container runs.
+        running = (container.get("NetworkSettings") or {}).get("Ports")
+        # The name that it was made from: what `ps` shows loses it when the tag moves on to a newer image.
+        image = (container.get("Config") or {}).get("Image") or container.get("ImageName") or ""
+        found.append(
+            {
+                "id": str(container.get("Id") or ""),
+                "name": str(container.get("Name") or "").lstrip("/"),
+                "image": str(image),
+                "network": str(host.get("NetworkMode") or ""),
+                "ports": _container_ports(host.get("PortBindings"), running),
+            }
+        )
     return found
 
 
-def _container_ports(ports: Any) -> list[dict[str, Any]]:
+def _container_ports(*tables: Any) -> list[dict[str, Any]]:
+    """Ports from `{"8096/tcp": [{"HostIp": "", "HostPort": "8096"}]}`, of protocols that a Jellyfin speaks."""
     found: list[dict[str, Any]] = []
-    if isinstance(ports, list):  # podman
-        for item in ports:
-            for offset in range(int(item.get("range") or 1)):
-                for proto in str(item.get("protocol", "tcp")).split(","):
-                    found.append({"port": int(item["host_port"]) + offset, "proto": proto})
-    elif isinstance(ports, str):  # docker: 0.0.0.0:8096->8096/tcp, :::8096->8096/tcp
-        for match in re.finditer(r":(\d+)(?:-(\d+))?->[\d-]+/(tcp|udp)", ports):
-            for port in range(int(match.group(1)), int(match.group(2) or match.group(1)) + 1):
-                found.append({"port": port, "proto": match.group(3)})
-    unique: list[dict[str, Any]] = []
-    for item in found:
-        if item not in unique:
-            unique.append(item)
-    return unique
+    for table in tables:
+        for inside, bindings in sorted((table or {}).items()):
+            proto = str(inside).partition("/")[2] or "tcp"
+            for binding in bindings or []:
+                port = str(binding.get("HostPort") or "")
+                item = {"port": int(port), "proto": proto, "address": _bound(binding)} if port.isdigit() else None
+                if item and proto in ("tcp", "udp") and item["port"] and item not in found:
+                    found.append(item)
+    return found
+
+
+def _bound(binding: Mapping[str, Any]) -> str:
+    """The host's address that a port is published on; '' for all of them."""
+    address = str(binding.get("HostIp") or "")
+    return "" if address in ("0.0.0.0", "::", "[::]") else address.strip("[]")
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a port that is published on this address stays on the host."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _unit(root: str) -> str:
@@ -101,31 +117,25 @@ def _config_dir(root: str) -> str:
 
 
 def _containers(run: Any) -> list[dict[str, Any]]:
+    """The Jellyfin containers of all engines, stopped ones too. Which they are is seen by their image."""
     found: list[dict[str, Any]] = []
     for engine in ENGINES:
-        form = "json" if engine == "podman" else "{{json .}}"
-        for container in published(run([engine, "ps", "--all", "--no-trunc", "--format", form])):
-            if engine == "docker" and not container["ports"] and not container["host_network"]:
-                # Docker's list has no ports of a container that is not up; one that found its port taken is such.
-                container["ports"] = _bindings(
-                    run([engine, "inspect", "--format", "{{json .HostConfig.PortBindings}}", container["name"]])
-                )
-            found.append(container)
-    return found
-
-
-def _bindings(text: str) -> list[dict[str, Any]]:
-    """{"8096/tcp": [{"HostIp": "", "HostPort": "8096"}]}, as Docker keeps what a container is to publish."""
-    try:
-        bindings = json.loads(text) or {}
-    except ValueError:
-        return []
-    found: list[dict[str, Any]] = []
-    for inside, outside in bindings.items():
-        for item in outside or []:
-            port, proto = item.get("HostPort", ""), inside.rpartition("/")[2]
-            if port.isdigit() and proto in ("tcp", "udp") and {"port": int(port), "proto": proto} not in found:
-                found.append({"port": int(port), "proto": proto})
+        names = run([engine, "ps", "--all", "--quiet", "--no-trunc"]).split()
+        every = published(run([engine, "inspect", "--type", "container", *names])) if names else []
+        for container in every:
+            if "jellyfin" not in container["image"].lower():
+                continue
+            # One that lives in the network of another container (a pod's, a VPN's) is published by that one.
+            inside = container["network"].partition("container:")[2]
+            owners = [other for other in every if inside and inside in (other["id"], other["name"])]
+            ports = container["ports"] + [item for owner in owners for item in owner["ports"]]
+            found.append(
+                {
+                    "name": container["name"],
+                    "host_network": "host" in [one["network"] for one in (container, *owners)],
+                    "ports": [item for index, item in enumerate(ports) if item not in ports[:index]],
+                }
+            )
     return found
 
 
@@ -137,7 +147,8 @@ def _run(argv: list[str]) -> str:
 
 
 def find(packages: Mapping[str, str], root: str = "/", run: Any = _run) -> dict[str, Any]:
-    """What is configured here: package, unit, config_dir, network (the values in force), containers, holds, problem."""
+    """What is configured here: package, unit, config_dir, network (the values in force), containers, problem,
+    holds (the ports that are taken), loopback (those of them that only this host reaches)."""
     package: str | None = next((name for name in PACKAGES if name in packages), None)
     unit = _unit(root)
     config_dir = _config_dir(root) if package or unit else ""
@@ -161,8 +172,14 @@ def find(packages: Mapping[str, str], root: str = "/", run: Any = _run) -> dict[
         if container["host_network"]:
             inside = holds(_network_xml.DEFAULTS, False)
             taken = {proto: taken[proto] + inside[proto] for proto in taken}
-        for item in container["ports"]:
-            taken[item["proto"]].append(item["port"])
+    # A port on 127.0.0.1 alone is taken too: no second socket can listen on all addresses beside it. But the LAN has nothing of it.
+    open_to_others = {proto: set(ports) for proto, ports in taken.items()}
+    items = [item for container in containers for item in container["ports"]]
+    for item in items:
+        taken[item["proto"]].append(item["port"])
+        if not is_loopback(item["address"]):
+            open_to_others[item["proto"]].add(item["port"])
+    loopback = {proto: sorted(set(ports) - open_to_others[proto]) for proto, ports in taken.items()}
     return {
         "package": package or "",
         "unit": unit,
@@ -170,5 +187,6 @@ def find(packages: Mapping[str, str], root: str = "/", run: Any = _run) -> dict[
         "network": network or {},
         "containers": containers,
         "holds": {proto: sorted(set(ports)) for proto, ports in taken.items()},
+        "loopback": loopback,
         "problem": problem,
     }

@@ -18,15 +18,24 @@ PRODUCT = "Jellyfin Server"
 LIMIT = 65536
 
 
-def source_address(address: str, port: int) -> str:
+def resolve(address: str, port: int) -> list[Any]:
+    """What the host's resolver makes of a name or an address; empty when nothing."""
+    try:
+        return socket.getaddrinfo(address, port, 0, socket.SOCK_DGRAM)
+    except OSError:
+        return []
+
+
+def source_address(resolved: list[Any]) -> str:
     """The own address from which packets to the server leave; '' without a route. Nothing is sent."""
     try:
-        family, kind, proto, _name, target = socket.getaddrinfo(address, port, 0, socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind, proto) as probe:
-            probe.connect(target)
-            return str(probe.getsockname()[0])
+        for family, kind, proto, _name, target in resolved[:1]:
+            with socket.socket(family, kind, proto) as probe:
+                probe.connect(target)
+                return str(probe.getsockname()[0])
     except OSError:
-        return ""
+        pass
+    return ""
 
 
 def understand(status: int, body: bytes) -> dict[str, Any]:
@@ -52,7 +61,13 @@ def understand(status: int, body: bytes) -> dict[str, Any]:
 def ask(address: str, port: int, path: str, timeout: float) -> dict[str, Any]:
     """Ask the server at address:port, whose BaseUrl is ``path``; unreachable is an answer too."""
     result = understand(0, b"")
-    result.update(reachable=False, source_address=source_address(address, port), error="")
+    resolved = resolve(address, port)
+    result.update(
+        reachable=False,
+        addresses=sorted({str(item[4][0]) for item in resolved}),
+        source_address=source_address(resolved),
+        error="",
+    )
     connection = http.client.HTTPConnection(address, port, timeout=timeout)
     try:
         # A server whose BaseUrl is not set yet redirects nothing and answers at the root; so the root is the second try.

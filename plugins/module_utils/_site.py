@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.jellynet.jellyfin.plugins.module_utils import _proxy_values
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import _cidr, _proxy_values, _role_values
 
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETSENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
@@ -132,30 +132,16 @@ def address_problem(name: str, value: Any) -> str | None:
     return None
 
 
-def cidr_problem(name: str, value: Any) -> str | None:
-    """What is wrong with one network of a LAN list, or None."""
-    said = f"{name} holds {value!r}"
-    if not isinstance(value, str):
-        return f"{said}: write networks as text such as 192.168.1.0/24"
-    try:
-        network = ipaddress.ip_network(value, strict=True)
-    except ValueError:
-        try:
-            network = ipaddress.ip_network(value, strict=False)
-        except ValueError:
-            return f"{said}: no network in CIDR notation. Write it as 192.168.1.0/24 or fd00:1::/64"
-        return f"{said}: that is a host in a network. Write the network itself: {network}"
-    if network.prefixlen == 0:
-        return f"{said}: that is the whole Internet, every visitor would count as LAN. Name your own networks, e.g. 192.168.1.0/24"
-    return None
-
-
 def _lan_problems(value: Any) -> list[str]:
     if value == "auto":
         return []
     if isinstance(value, str) or not isinstance(value, Iterable):
         return [f"jellyfin_lan is {value!r}: give auto, or a list of networks such as [192.168.1.0/24]"]
-    return [problem for problem in (cidr_problem("jellyfin_lan", item) for item in value) if problem]
+    too_wide = (
+        "that is the whole Internet, every visitor would count as LAN. Name your own networks, e.g. 192.168.1.0/24"
+    )
+    found = [_cidr.problem("jellyfin_lan", item, "192.168.1.0/24", too_wide) for item in value]
+    return [problem for problem in found if problem]
 
 
 def _acme_problems(values: Mapping[str, Any], sites: list[dict[str, Any]]) -> list[str]:
@@ -224,7 +210,9 @@ def _site_problems(site: dict[str, Any], edge_required: bool) -> list[str]:
     return [problem for problem in problems if problem]
 
 
-def _port_problems(values: Mapping[str, Any], sites: list[dict[str, Any]], host: Mapping[str, Any]) -> list[str]:
+def _port_problems(
+    values: Mapping[str, Any], sites: list[dict[str, Any]], host: Mapping[str, Any], edge: bool
+) -> list[str]:
     problems = []
     ports = {}
     for key in ("http_port", "https_port"):
@@ -243,9 +231,15 @@ def _port_problems(values: Mapping[str, Any], sites: list[dict[str, Any]], host:
             "Set them apart, e.g. 8096 and 8920"
         )
     offered = {"http_port": values.get("http", "auto"), "https_port": values.get("https", False)}
-    for site in sites:
+    # On a media server the server's address is its own, as it should be.
+    for site in sites if edge else []:
         if port_problem("", site.get("server_port")) or not is_own_address(str(site.get("server_address") or ""), host):
             continue
+        if int(site["server_port"]) in (80, 443):
+            problems.append(
+                f"{site['_name']}server_address is {site['server_address']!r}, which is the edge itself, and {site['_name']}server_port "
+                f"is {site['server_port']}: the proxy would be its own server. Give the port on which Jellyfin listens, e.g. 8096"
+            )
         for key, port in ports.items():
             asked = offered[key]
             if int(site["server_port"]) == port and str(asked).lower() in ("true", "yes", "on", "1"):
@@ -258,17 +252,24 @@ def _port_problems(values: Mapping[str, Any], sites: list[dict[str, Any]], host:
 
 
 def is_own_address(address: str, host: Mapping[str, Any]) -> bool:
-    """Whether a server at ``address`` is on the edge itself."""
-    bare = address.strip("[]")
-    if bare.lower() in ("localhost", "localhost.localdomain", "ip6-localhost"):
+    """Whether a server at ``address`` is on the edge itself; a name is what the edge resolved it to."""
+    bare = address.strip("[]").lower()
+    if bare in ("localhost", "localhost.localdomain", "ip6-localhost"):
         return True
+    behind = [bare]
     if not is_address(bare):
-        return False
-    parsed = ipaddress.ip_address(bare)
-    if parsed.is_loopback:
-        return True
-    own = [item["address"] for link in host.get("interfaces", []) for item in link.get("addresses", [])]
-    return any(ipaddress.ip_address(item) == parsed for item in own)
+        answers = host.get("servers", {}).items()
+        behind = [item for key, found in answers if server_name(key) == bare for item in found.get("addresses", [])]
+    own = {_plain(item["address"]) for link in host.get("interfaces", []) for item in link.get("addresses", [])}
+    return any(found is not None and (found.is_loopback or found in own) for found in map(_plain, behind))
+
+
+def _plain(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address without its zone, IPv4 also where it is written as IPv6."""
+    if not is_address(text.partition("%")[0]):
+        return None
+    parsed = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 def _host_problems(values: Mapping[str, Any], host: Mapping[str, Any]) -> list[str]:
@@ -314,9 +315,10 @@ def problems(
     names = [str(site.get("domain") or "").lower() for site in sites]
     for name in sorted({name for name in names if name and names.count(name) > 1}):
         found.append(f"jellyfin_sites names {name!r} twice: one domain leads to one server. Drop or rename one of them")
-    found += _port_problems(values, sites, host)
+    found += _port_problems(values, sites, host, edge)
     found += _lan_problems(values.get("lan", "auto"))
     found += _proxy_values.problems(values)
+    found += _role_values.problems(values)
     found += _acme_problems(values, sites)
     choices = sorted(proxies)
     if values.get("proxy") not in choices:
@@ -324,9 +326,9 @@ def problems(
     if values.get("firewall") not in FIREWALLS:
         found.append(f"jellyfin_firewall is {values.get('firewall')!r}: give one of {', '.join(FIREWALLS)}")
     for tuner in values.get("hdhomerun_tuners") or []:
-        if not isinstance(tuner, str) or not is_address(tuner):
+        if not isinstance(tuner, str) or not is_address(tuner) or ":" in tuner:
             found.append(
-                f"jellyfin_hdhomerun_tuners holds {tuner!r}: give the tuners' own addresses, e.g. [192.168.1.60] "
+                f"jellyfin_hdhomerun_tuners holds {tuner!r}: give the tuners' own IPv4 addresses, e.g. [192.168.1.60] "
                 "(`jellyfin-ports discover` on the edge prints them)"
             )
     for name in sorted(defined):
@@ -352,6 +354,45 @@ def _hsts(values: Mapping[str, Any], certificate: Mapping[str, Any]) -> str:
 def server_key(address: str, port: Any) -> str:
     """How `host_info.servers` names a server."""
     return f"{address.strip('[]')}:{int(port)}"
+
+
+def server_name(key: str) -> str:
+    """The address in a key of `host_info.servers`."""
+    return key.rpartition(":")[0].lower()
+
+
+def _off(value: Any) -> bool:
+    return str(value).lower() in ("false", "no", "off", "0")
+
+
+def warnings(values: Mapping[str, Any], host: Mapping[str, Any]) -> list[str]:
+    """What is allowed, but is hardly meant: a container that publishes a port of the LAN's to the edge alone."""
+    local = host.get("server_install", {}).get("loopback", {})
+    found = []
+    for variable, proto, port, what in (
+        ("http", "tcp", values.get("http_port"), "plain HTTP"),
+        ("https", "tcp", values.get("https_port"), "HTTPS"),
+        ("discovery", "udp", 7359, "client discovery"),
+        ("ssdp", "udp", 1900, "SSDP"),
+    ):
+        if _off(values.get(variable, "auto")) or port_problem("", port) or int(port or 0) not in local.get(proto, []):
+            continue
+        names = [
+            container["name"]
+            for container in host["server_install"].get("containers", [])
+            if any(item["port"] == int(port or 0) and item["proto"] == proto for item in container["ports"])
+        ]
+        todo = f"Publish it on all addresses (-p {port}:{port}{'/udp' if proto == 'udp' else ''})"
+        if variable == "http":
+            free = int(port or 0) + 1
+            todo += f", or elsewhere (-p 127.0.0.1:{free}:8096) with jellyfin_server_port: {free}, and the relay takes {port}"
+        elif proto == "udp":
+            todo += ", or not at all, and jellyfin-ports takes it"
+        found.append(
+            f"The container {', '.join(names)} publishes {port}/{proto} on a loopback address alone, so the LAN gets no {what} there; and "
+            f"beside it nothing else can listen on {port}/{proto} on all addresses. {todo}. Or say that it is meant, by jellyfin_{variable}: false"
+        )
+    return found
 
 
 def wizard_done(server: Mapping[str, Any], remembered: bool) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import (
     _debian,
     _interfaces,
@@ -182,47 +183,87 @@ def test_no_server_holds_nothing(tmp_path):
     assert found["holds"] == {"tcp": [], "udp": []} and not found["config_dir"]
 
 
-def test_published_container_ports_are_held():
-    docker = (
-        '{"Image":"jellyfin/jellyfin:10.11","Names":"media","Networks":"bridge",'
-        '"Ports":"0.0.0.0:8096->8096/tcp, [::]:8096->8096/tcp, 0.0.0.0:7359->7359/udp"}\n'
-    )
-    podman = json.dumps(
-        [
-            {
-                "Image": "docker.io/linuxserver/jellyfin",
-                "Names": ["jf"],
-                "Ports": [{"host_port": 8096, "protocol": "tcp", "range": 1}],
-            },
-            {"Image": "nginx", "Names": ["web"], "Ports": [{"host_port": 80, "protocol": "tcp", "range": 1}]},
-        ]
-    )
-    assert _server_install.published(docker)[0]["ports"] == [
-        {"port": 8096, "proto": "tcp"},
-        {"port": 7359, "proto": "udp"},
-    ]
-    assert [item["name"] for item in _server_install.published(podman)] == ["jf"]
-    found = _server_install.find({}, root="/nowhere", run=lambda argv: podman if argv[0] == "podman" else "")
-    assert found["holds"] == {"tcp": [8096], "udp": []}
+def container(name, image, bindings=(), network="bridge", ports=None, identity=""):
+    """One container as `docker inspect` and `podman inspect` print it."""
+    table = {}
+    for inside, address, port in bindings:
+        table.setdefault(inside, []).append({"HostIp": address, "HostPort": port})
+    return {
+        "Id": identity or name * 8,
+        "Name": "/" + name,
+        "Config": {"Image": image},
+        "HostConfig": {"NetworkMode": network, "PortBindings": table},
+        "NetworkSettings": {"Ports": ports or {}},
+    }
 
 
-def test_a_docker_container_that_found_its_port_taken_counts_too():
-    listing = '{"Image":"jellyfin/jellyfin:10.11","Names":"media","Networks":"bridge","Ports":"","State":"created"}\n'
-    bindings = (
-        '{"7359/udp":[{"HostIp":"","HostPort":"7359"}],"8096/tcp":[{"HostIp":"0.0.0.0","HostPort":"8096"},'
-        '{"HostIp":"::","HostPort":"8096"}],"8920/tcp":[{"HostIp":"","HostPort":""}]}'
-    )
-    asked = []
+def installed(*containers, engine="docker", packages=()):
+    """What is found on a host with these containers; the engine answers as it does for containers that are stopped."""
 
     def run(argv):
-        asked.append(argv)
-        return "" if argv[0] == "podman" else listing if argv[1] == "ps" else bindings
+        if argv[0] != engine:
+            return ""
+        if argv[1] == "ps":
+            return "".join(item["Id"] + "\n" for item in containers)
+        assert argv[1] == "inspect"
+        return json.dumps([item for item in containers if item["Id"] in argv])
 
-    assert _server_install.find({}, root="/nowhere", run=run)["holds"] == {"tcp": [8096], "udp": [7359]}
-    assert asked[-1][-1] == "media"
-    for nothing in ("", "null", "{}", '{"8096/tcp":null}'):
-        bindings = nothing
-        assert _server_install.find({}, root="/nowhere", run=run)["holds"] == {"tcp": [], "udp": []}
+    return _server_install.find(dict.fromkeys(packages, "1"), root="/nowhere", run=run)
+
+
+EVERYWHERE = [("8096/tcp", "", "8096"), ("7359/udp", "0.0.0.0", "7359"), ("7359/udp", "::", "7359")]
+
+
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_published_container_ports_are_held_also_while_the_container_is_stopped(engine):
+    web = container("web", "nginx", [("80/tcp", "", "80")])
+    found = installed(container("jf", "docker.io/linuxserver/jellyfin", EVERYWHERE), web, engine=engine)
+    assert found["holds"] == {"tcp": [8096], "udp": [7359]}
+    assert found["loopback"] == {"tcp": [], "udp": []}
+    assert found["containers"] == [
+        {
+            "name": "jf",
+            "host_network": False,
+            "ports": [
+                {"port": 7359, "proto": "udp", "address": ""},
+                {"port": 8096, "proto": "tcp", "address": ""},
+            ],
+        }
+    ]
+
+
+def test_a_port_of_another_protocol_is_passed_over():
+    found = installed(container("jf", "jellyfin/jellyfin", [("8096/sctp", "", "8096"), ("8096/tcp", "", "8097")]))
+    assert found["holds"] == {"tcp": [8097], "udp": []}
+
+
+def test_a_port_that_is_published_on_this_host_alone_is_taken_but_nothing_for_the_lan():
+    local = [("8096/tcp", "127.0.0.1", "8096"), ("7359/udp", "::1", "7359"), ("8920/tcp", "192.168.1.2", "8920")]
+    found = installed(container("jf", "jellyfin/jellyfin", local))
+    assert found["holds"] == {"tcp": [8096, 8920], "udp": [7359]}
+    assert found["loopback"] == {"tcp": [8096], "udp": [7359]}
+    # Another one that has the port on all addresses, or the server itself, makes it the LAN's.
+    found = installed(container("jf", "jellyfin/jellyfin", [*local, ("8096/tcp", "", "8096")]))
+    assert found["loopback"] == {"tcp": [], "udp": [7359]}
+    assert installed(container("jf", "jellyfin", local), packages=["jellyfin"])["loopback"] == {"tcp": [], "udp": []}
+
+
+def test_a_port_that_the_engine_chose_counts_while_it_is_there():
+    chosen = {"8096/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}], "7359/udp": None}
+    found = installed(container("jf", "jellyfin/jellyfin", [("8096/tcp", "", "")], ports=chosen))
+    assert found["holds"] == {"tcp": [32768], "udp": []}
+
+
+def test_a_container_in_the_network_of_another_one_is_published_by_that_one():
+    pod = container("pod", "pause", EVERYWHERE, identity="a1b2")
+    assert installed(pod, container("jf", "jellyfin", network="container:a1b2"))["holds"]["tcp"] == [8096]
+    pod = container("pod", "pause", network="host", identity="a1b2")
+    assert installed(pod, container("jf", "jellyfin", network="container:a1b2"))["holds"]["udp"] == [7359]
+
+
+def test_an_engine_that_fails_or_prints_something_else_has_no_containers():
+    for text in ("", "cannot connect", "{}", "[null]"):
+        assert _server_install.published(text) == []
 
 
 REAL = (
@@ -247,3 +288,8 @@ def test_a_starting_server_says_nothing_about_the_wizard():
 def test_something_else_is_no_server():
     for status, body in ((200, b"<html>"), (404, b"{}"), (200, b"[]"), (200, b'{"StartupWizardCompleted":true}')):
         assert not _server_probe.understand(status, body)["ready"]
+
+
+def test_the_addresses_behind_a_server_s_name_are_told():
+    assert _server_probe.ask("localhost", 9, "", 1)["addresses"] in (["127.0.0.1"], ["127.0.0.1", "::1"], ["::1"])
+    assert _server_probe.ask("nobody.invalid", 9, "", 1)["addresses"] == []

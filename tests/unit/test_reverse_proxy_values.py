@@ -26,6 +26,8 @@ from ansible_collections.jellynet.jellyfin.plugins.module_utils import _proxy_va
         ({"csp": "default-src 'self'\nX-Evil: 1"}, "on one line"),
         ({"csp": "default-src 'self'\n"}, "on one line"),
         ({"csp": ["x"]}, "on one line"),
+        ({"csp": "default-src {{ env `HOME` }}"}, "Traefik takes for a template"),
+        ({"csp": "default-src 'self' }}"}, "Traefik takes for a template"),
         ({"idle_timeout": 30}, "more than 60"),
         ({"idle_timeout": "1h"}, "give seconds"),
     ],

@@ -97,7 +97,8 @@ def test_good_values_have_no_problem():
         ({"acme_email": "me at home"}, "jellyfin_acme_email", "not an e-mail"),
         ({"acme_ca_bundle": "ca.pem"}, "jellyfin_acme_ca_bundle", "absolute"),
         ({"firewall": "nftables"}, "jellyfin_firewall", "firewalld"),
-        ({"hdhomerun_tuners": ["192.168.1.0/24"]}, "jellyfin_hdhomerun_tuners", "own addresses"),
+        ({"hdhomerun_tuners": ["192.168.1.0/24"]}, "jellyfin_hdhomerun_tuners", "own IPv4 addresses"),
+        ({"hdhomerun_tuners": ["fd00::1"]}, "jellyfin_hdhomerun_tuners", "own IPv4 addresses"),
         ({"sites": [{"domain": "a.example"}, {"domain": "A.example"}]}, "jellyfin_sites", "twice"),
         ({"sites": [{"domian": "a.example"}]}, "jellyfin_sites[0]", "domian"),
         ({"sites": ["a.example"]}, "jellyfin_sites[0]", "mapping"),
@@ -122,6 +123,57 @@ def test_a_relay_that_would_be_its_own_server():
     assert problems(host=HOST, server_address="127.0.0.1", http=True, http_port=8097) == []
     (found,) = problems(host=HOST, server_address="127.0.0.1", server_port=8920, https=True)
     assert "jellyfin_https: false" in found
+
+
+def resolved(*addresses, name="media.lan", port=8096):
+    return {**HOST, "servers": {f"{name}:{port}": {"addresses": list(addresses)}}}
+
+
+@pytest.mark.parametrize("address", ["192.168.1.2", "127.0.1.1", "::ffff:192.168.1.2"])
+def test_a_name_that_leads_to_the_edge_is_the_edge(address):
+    host = resolved("192.168.1.77", address)
+    (found,) = problems(host=host, server_address="Media.lan", http=True)
+    assert "own server" in found and "jellyfin_http" in found
+    assert problems(host=host, server_address="media.lan") == []  # auto leaves the port to it
+    (site,) = _site.sites({**GOOD, "server_address": "media.lan"}, host)
+    assert site["server_is_local"]
+
+
+def test_a_name_that_leads_elsewhere_or_nowhere_is_not_the_edge():
+    for host in (resolved("192.168.1.77"), resolved(), HOST, resolved("192.168.1.2", name="other.lan")):
+        assert problems(host=host, server_address="media.lan", http=True) == []
+
+
+def test_a_proxy_that_would_be_its_own_server():
+    for port in (80, 443):
+        (found,) = problems(host=HOST, server_address="192.168.1.2", server_port=port)
+        assert "the proxy would be its own server" in found and "jellyfin_server_port" in found
+        assert problems(host=HOST, server_address="192.168.1.10", server_port=port) == []
+
+
+def test_on_a_media_server_its_own_address_is_right():
+    assert problems(host=HOST, edge=False, domain="", server_address="192.168.1.2", http=True) == []
+
+
+def container(port, proto="tcp"):
+    local = {"tcp": [], "udp": [], proto: [port]}
+    ports = [{"port": port, "proto": proto, "address": "127.0.0.1"}]
+    return {**HOST, "server_install": {"loopback": local, "containers": [{"name": "jf", "ports": ports}]}}
+
+
+def test_a_container_that_publishes_to_the_edge_alone_is_named():
+    (said,) = _site.warnings(GOOD, container(8096))
+    assert said.startswith("The container jf publishes 8096/tcp on a loopback address alone")
+    assert "-p 127.0.0.1:8097:8096" in said and "jellyfin_server_port: 8097" in said and "jellyfin_http: false" in said
+    (said,) = _site.warnings(GOOD, container(7359, "udp"))
+    assert "client discovery" in said and "jellyfin_discovery: false" in said
+
+
+def test_a_container_that_publishes_to_the_edge_alone_is_not_named_where_nobody_wants_the_port():
+    assert _site.warnings({**GOOD, "http": False}, container(8096)) == []
+    assert _site.warnings(GOOD, container(9999)) == []
+    assert _site.warnings(GOOD, container(8920)) == []  # https is off
+    assert _site.warnings(GOOD, {}) == [] and _site.warnings(GOOD, HOST) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,138 @@
+"""Values that only one role reads: refused by the first check, in the user's own names, before a role has changed anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import _role_values, _site
+from ansible_collections.jellynet.jellyfin.plugins.plugin_utils import _service_values
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+DOMAINS = ["a.example", "b.example"]
+
+
+@pytest.mark.parametrize(
+    ("values", "start", "words"),
+    [
+        ({"reverse_proxy_tls_profile": "old"}, "reverse_proxy_tls_profile is 'old'", "intermediate, modern"),
+        ({"port_binding_tls_profile": "Modern"}, "port_binding_tls_profile is 'Modern'", "intermediate, modern"),
+        ({"port_binding_trusted_proxies": "10.0.0.0/8"}, "port_binding_trusted_proxies", "give a list"),
+        ({"port_binding_trusted_proxies": ["10.0.0.1/8"]}, "port_binding_trusted_proxies", "10.0.0.0/8"),
+        ({"port_binding_trusted_proxies": ["0.0.0.0/0"]}, "port_binding_trusted_proxies", "believed"),
+        ({"firewall_extra_ports": 8443}, "firewall_extra_ports is 8443", "give a list"),
+        ({"firewall_extra_ports": [8443]}, "firewall_extra_ports[0] is 8443", "mapping"),
+        ({"firewall_extra_ports": [{"port": 1}, {"prot": 1}]}, "firewall_extra_ports[1]", "'prot'"),
+        ({"firewall_extra_ports": [{"comment": "x"}]}, "firewall_extra_ports[0]", "exactly one of"),
+        ({"firewall_extra_ports": [{"port": 1, "source_port": 2}]}, "firewall_extra_ports[0]", "exactly one of"),
+        ({"firewall_extra_ports": [{"port": 70000}]}, "firewall_extra_ports[0].port", "70000"),
+        ({"firewall_extra_ports": [{"source_port": "9-1"}]}, "firewall_extra_ports[0].source_port", "9-1"),
+        ({"firewall_extra_ports": [{"port": 1, "proto": "icmp"}]}, "firewall_extra_ports[0].proto", "tcp, udp"),
+        ({"firewall_extra_ports": [{"port": 1, "sources": ["lan"]}]}, "firewall_extra_ports[0].sources", "'lan'"),
+        ({"firewall_extra_ports": [{"port": 1, "sources": 7}]}, "firewall_extra_ports[0].sources", "list"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_cure(values: dict[str, Any], start: str, words: str) -> None:
+    (said,) = _role_values.problems(values)
+    assert said.startswith(start) and words in said
+    good = {"domain": "media.example.org", "server_address": "127.0.0.1"}
+    assert said in _site.problems({**good, **values}, {}, ["nginx"]), "the first check asks for it"
+
+
+def test_good_values_pass() -> None:
+    good = {
+        "reverse_proxy_tls_profile": "modern",
+        "port_binding_tls_profile": "intermediate",
+        "port_binding_trusted_proxies": ["192.168.1.5/32"],
+        "firewall_extra_ports": [
+            {"port": 8443},
+            {"port": "9000-9010", "proto": "udp", "sources": ["10.0.0.0/8", "fd00::1"], "comment": "x"},
+            {"source_port": 5000, "proto": "udp", "sources": "10.0.0.1,10.0.0.2"},
+            {"port": 22, "sources": []},
+        ],
+    }
+    assert _role_values.problems(good) == []
+    assert _role_values.problems({}) == []
+    assert _role_values.problems(dict.fromkeys(good, "")) == [], "not defined, before ansible-core 2.19"
+
+
+def test_the_profiles_are_those_of_the_data_file() -> None:
+    data = yaml.safe_load((ROLES / "jellyfin" / "vars" / "tls.yml").read_text())
+    assert sorted(data["_jellyfin_tls"]["profiles"]) == sorted(_role_values.TLS_PROFILES)
+
+
+@pytest.mark.parametrize(
+    ("values", "start", "words"),
+    [
+        ({"published": "all=http://x"}, "jellyfin_published", "give a list"),
+        ({"published": ["all=http://x"]}, "jellyfin_published[0]", "mapping"),
+        ({"published": [{"for": "all", "uri": "http://x"}]}, "jellyfin_published[0]", "'uri'"),
+        ({"published": [{"for": "all", "url": "media.lan:8096"}]}, "jellyfin_published[0]", "no full URL"),
+        (
+            {"published": [{"for": "all", "url": "http://x"}, {"for": "10.0.0.0/33", "url": "http://x"}]},
+            "jellyfin_published[1]",
+            "'10.0.0.0/33'",
+        ),
+        ({"published": [{"url": "http://x"}]}, "jellyfin_published[0]", "none of all, internal"),
+        (
+            {"published": [{"for": "all", "url": "http://x", "domain": "c.example"}]},
+            "jellyfin_published[0].domain",
+            "a.example, b.example",
+        ),
+        (
+            {"published": [{"for": "all", "url": "http://x"}, {"for": "all", "url": "ftp://x", "domain": "b.example"}]},
+            "jellyfin_published[1]",
+            "'ftp://x'",
+        ),
+        (
+            {"published": [{"for": "all", "url": "http://x"}, {"for": "ALL", "url": "http://y"}]},
+            "jellyfin_published[1]",
+            "there twice",
+        ),
+        ({"port_binding_limits": {"source_rat": 1}}, "port_binding_limits.source_rat", "not known"),
+        ({"port_binding_limits": {"idle_seconds": 0}}, "port_binding_limits.idle_seconds", "greater than 0"),
+        ({"port_binding_limits": {"idle_seconds": "75s"}}, "port_binding_limits.idle_seconds", '"75s"'),
+        ({"port_binding_limits": [1]}, "port_binding_limits", "not an object"),
+        ({"port_binding_hdhomerun_relay_for": ["fd00::1"]}, "port_binding_hdhomerun_relay_for[0]", "no IPv4 address"),
+        ({"port_binding_metrics_relay": 70000}, "port_binding_metrics_relay", "70000"),
+        ({"port_binding_metrics_discovery": "many"}, "port_binding_metrics_discovery", "many"),
+    ],
+)
+def test_what_the_service_would_refuse_is_told_by_the_variable_s_name(
+    values: dict[str, Any], start: str, words: str
+) -> None:
+    (said,) = _service_values.problems(values, DOMAINS)
+    assert said.startswith(start) and words in said
+
+
+def test_what_the_service_takes_passes() -> None:
+    good = {
+        "published": [
+            {"for": "all", "url": "https://media.example"},
+            {"key": "eth0", "url": "http://10.0.0.1:8096/x"},
+            {"for": "all", "url": "https://b.example", "domain": "b.example"},
+        ],
+        "port_binding_limits": {"idle_seconds": 90, "connections": 0},
+        "port_binding_hdhomerun_relay_for": ["192.168.1.4"],
+        "port_binding_metrics_relay": "9096",
+        "port_binding_metrics_discovery": 0,
+    }
+    assert _service_values.problems(good, DOMAINS) == []
+    assert _service_values.problems({}, DOMAINS) == []
+    assert _service_values.problems({"port_binding_hdhomerun_relay_for": "auto"}, DOMAINS) == []
+    assert _service_values.problems(dict.fromkeys(good, ""), DOMAINS) == []
+
+
+def test_every_value_that_the_check_reads_is_handed_to_it() -> None:
+    handed = yaml.safe_load((ROLES / "jellyfin" / "vars" / "main.yml").read_text())["_jellyfin_values"]
+    source = "".join(Path(module.__file__).read_text() for module in (_role_values, _service_values))
+    for role in ("firewall", "port_binding", "reverse_proxy"):
+        options = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"][
+            "options"
+        ]
+        for name in options:
+            if f'"{name}"' in source:
+                assert name in handed and json.dumps(handed[name]).find(name) > 0, name
