@@ -340,6 +340,26 @@ def test_a_post_is_never_sent_twice() -> None:
     run(job())
 
 
+@pytest.mark.parametrize("amount", [2, 3_000_000])
+def test_a_half_closed_client_gets_its_answer(amount: int) -> None:
+    async def job() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_head(reader)
+            await asyncio.sleep(0.3)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % amount + b"x" * amount)
+            await writer.drain()
+
+        async with relay_before(serve) as setting:
+            reader, writer = await setting.connect()
+            writer.write(GET.replace(b"Connection: close\r\n", b""))
+            writer.write_eof()
+            answer = await asyncio.wait_for(reader.read(), 8)
+            assert answer.endswith(b"\r\n\r\n" + b"x" * amount)
+            writer.close()
+
+    run(job())
+
+
 @pytest.mark.parametrize("amount", [0, 5_000_000_000])
 def test_a_client_that_leaves_stops_the_server(amount: int) -> None:
     """Before the first byte of the answer, and in the midst of a stream."""
