@@ -95,7 +95,10 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, probe.Answer]
     yield says
 
 
-def test_identities_are_refreshed_and_kept_over_a_restart(watched: dict[str, probe.Answer], tmp_path: Path) -> None:
+def test_identities_are_refreshed_and_kept_over_a_restart(
+    watched: dict[str, probe.Answer], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     servers = parse(config_text()).upstreams
     changes: list[int] = []
 
@@ -116,6 +119,8 @@ def test_identities_are_refreshed_and_kept_over_a_restart(watched: dict[str, pro
         await watcher._look(state, 1)
         assert not state.ready and state.identity == renamed and state.problem == "no connection" and len(changes) == 3
         watcher.stop()
+        noted = [record.fields for record in caplog.records if hasattr(record, "fields")]
+        assert noted == [{"server": "media", "ready": 1}, {"server": "media", "ready": 0}]
         # The next process knows it before it answers, but announces it only when it is ready.
         again = Watcher(servers, Memory(str(tmp_path)), lambda: None)
         assert again.states[0].identity == renamed and not again.states[0].ready

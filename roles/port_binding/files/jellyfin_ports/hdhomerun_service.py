@@ -18,6 +18,7 @@ from .datagrams import arrival_index, leave_by, prepare, udp_socket
 from .hdhomerun import PORT, Tuner, discover_request, is_discover_request, parse_reply
 from .interfaces import Interface
 from .limits import RateLimiter
+from .systemd import noted
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class HdHomeRunFinder:
                 continue
             if source in self._found or len(self._found) < _TUNERS_LIMIT:
                 if source not in self._found:
-                    log.info("found tuner %s at %s", tuner.id, source)
+                    log.info("found tuner %s at %s", tuner.id, source, extra=noted(tuner=tuner.id, address=source))
                 self._found[source] = (tuner, time.time())
             self._pass_on(data, source)
 

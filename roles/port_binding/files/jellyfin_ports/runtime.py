@@ -94,7 +94,11 @@ class Process:
             config = configuration.load(self._path)
             await self._service.reload(config)
             self._config = config
-            log.info("configuration loaded (generation %s)", config.generation or "unnamed")
+            log.info(
+                "configuration loaded (generation %s)",
+                config.generation or "unnamed",
+                extra=systemd.noted(generation=config.generation),
+            )
         except ConfigError as error:
             self._reload_error = str(error)
         except Exception as error:

@@ -56,6 +56,11 @@ def runtime_directory() -> str:
     return os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
 
 
+def noted(**fields: object) -> dict[str, dict[str, object]]:
+    """For `extra=` of a message: the journal gets each value as a field of its own, JELLYFIN_PORTS_<NAME>."""
+    return {"fields": fields}
+
+
 class JournalHandler(logging.Handler):
     """Writes to the journal with fields of its own (JELLYFIN_PORTS_*), so that a filter need not parse text."""
 

@@ -20,6 +20,7 @@ from typing import Any
 from . import probe
 from .client_discovery import Identity
 from .config import Upstream
+from .systemd import noted
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,8 @@ class Watcher:
             return
         if ready != state.ready:
             state.since = time.time()
-            log.info("%s is %s", state.upstream.name, "ready" if ready else f"not announced: {answer.problem}")
+            said = "ready" if ready else f"not announced: {answer.problem}"
+            log.info("%s is %s", state.upstream.name, said, extra=noted(server=state.upstream.name, ready=int(ready)))
         state.ready, state.problem = ready, answer.problem
         if answer.identity is not None:
             state.identity = answer.identity

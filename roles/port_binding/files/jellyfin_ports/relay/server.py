@@ -19,6 +19,7 @@ from typing import Any
 
 from ..addresses import plain
 from ..config import Config, TcpListener
+from ..systemd import noted
 from .client import ClientConnection, Phase
 from .descriptions import Descriptions
 from .head import Request
@@ -180,7 +181,7 @@ class Relay:
         self.counters["refused_not_lan"] += 1
         count = self.refused.pop(client, 0)
         if count == 0:
-            log.info("refused %s: not in jellyfin_lan (%s)", client, self.config.lan)
+            log.info("refused %s: not in jellyfin_lan (%s)", client, self.config.lan, extra=noted(client=client))
             if len(self.refused) >= 64:
                 self.refused.popitem(last=False)
         self.refused[client] = count + 1
