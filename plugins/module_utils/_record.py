@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 PATH = "/etc/jellynet/record.json"
-SECTIONS = ("files", "firewall", "groups", "network_xml", "packages", "unit_states", "wizard_done")
+SECTIONS = ("files", "firewall", "groups", "network_xml", "packages", "stopped_units", "unit_states", "wizard_done")
 # These hold whole files of others, with whatever secret is in them: what a module returns names their keys only.
 SECRET_SECTIONS = ("files", "network_xml")
 

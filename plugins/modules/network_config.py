@@ -15,6 +15,7 @@ description:
   - Jellyfin reads the file once at start and may rewrite it while it runs, so a running server is stopped, the file is written, and it is
     started again; only if something differs.
   - What stood there before is remembered, and O(state=absent) puts it back.
+  - A run that is killed while the server is stopped leaves a note, and the next one starts the server.
 options:
   config_dir:
     description: The server's configuration folder, such as V(/etc/jellyfin).
@@ -103,15 +104,30 @@ from ansible.module_utils.urls import open_url
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _debian, _network_xml, _record
 
 SECTION = "network_xml"
+STOPPED = "stopped_units"
 
 
 class ServerUnit:
-    """The server's systemd unit, which may not exist."""
+    """The server's systemd unit, which may not exist.
+
+    That it ran is noted in the record before it is stopped: a run that is killed in between leaves the note, and the next one starts it.
+    """
 
     def __init__(self, module: AnsibleModule, name: str) -> None:
         self.module = module
         self.name = name
         self.active = bool(name) and self._systemctl("is-active", "--quiet")[0] == 0
+        self.noted = bool(name) and _record.get(STOPPED, name) is not None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it runs, or would if an earlier run had come to its end."""
+        return self.active or self.noted
+
+    @property
+    def owed(self) -> bool:
+        """Whether an earlier run left it stopped."""
+        return self.noted and not self.active
 
     def _systemctl(self, *words: str) -> tuple[int, str]:
         code, _out, err = self.module.run_command(["systemctl", *words, self.name])
@@ -119,16 +135,25 @@ class ServerUnit:
 
     def stop(self) -> None:
         if self.active:
-            self._must("stop")
+            _record.remember(STOPPED, self.name, True)
+            self.noted = True
+            # Also after a stop that failed: nobody knows how far it went, and to start what runs does nothing.
+            self.active = False
+            self._must("stop", "stopped")
 
-    def start(self) -> None:
-        if self.active:
-            self._must("start")
+    def settle(self) -> None:
+        """Have it run again, where it has to."""
+        if self.owed:
+            self._must("start", "started")
+            self.active = True
+        if self.noted:
+            _record.forget(STOPPED, self.name)
+            self.noted = False
 
-    def _must(self, verb: str) -> None:
+    def _must(self, verb: str, done: str) -> None:
         code, err = self._systemctl(verb)
         if code != 0:
-            self.module.fail_json(msg=f"{self.name} could not be {verb}ed: {err}. See: journalctl -u {self.name}")
+            self.module.fail_json(msg=f"{self.name} could not be {done}: {err}. See: journalctl -u {self.name}")
 
 
 def merged(settings: dict[str, Any], current: dict[str, Any], remembered: dict[str, Any]) -> dict[str, Any]:
@@ -141,21 +166,26 @@ def merged(settings: dict[str, Any], current: dict[str, Any], remembered: dict[s
     return dict(settings, KnownProxies=kept + [item for item in wanted if item not in kept])
 
 
+def added(settings: dict[str, Any], current: dict[str, Any], remembered: dict[str, Any]) -> list[str]:
+    """Those of KnownProxies that are there because of us. What the user had there himself stays his, also where we want it too."""
+    ours = remembered.get("known_proxies", [])
+    if "KnownProxies" not in settings:
+        return list(ours)
+    return [item for item in settings["KnownProxies"] if item in ours or item not in current["KnownProxies"]]
+
+
 def restored(current: dict[str, Any], remembered: dict[str, Any]) -> dict[str, Any]:
     """The settings that undo ours, and leave alone what somebody changed since."""
     settings = {}
     for name, values in remembered.get("elements", {}).items():
         if name == "KnownProxies":
-            ours = set(remembered.get("known_proxies", [])) - set(values["before"])
-            settings[name] = [item for item in current[name] if item not in ours]
+            settings[name] = [item for item in current[name] if item not in remembered.get("known_proxies", [])]
         elif current[name] == values["after"]:
             settings[name] = values["before"]
     return settings
 
 
-def remember(
-    path: str, settings: dict[str, Any], changes: dict[str, Any], remembered: dict[str, Any], text: str
-) -> None:
+def remember(path: str, ours: list[str], changes: dict[str, Any], remembered: dict[str, Any], text: str) -> None:
     """Keep what stood there before the first run: the file as it was and, per element, the value; and what we write now."""
     elements = dict(remembered.get("elements", {}))
     for name, (before, after) in changes.items():
@@ -164,7 +194,7 @@ def remember(
         elements[name] = {"before": elements.get(name, {}).get("before", before), "after": after}
     entry = {
         "elements": elements,
-        "known_proxies": list(settings.get("KnownProxies", remembered.get("known_proxies", []))),
+        "known_proxies": ours,
         "file": remembered.get("file", read_bytes(path)),
         "wrote": checksum(text),
     }
@@ -279,62 +309,71 @@ def main() -> None:
             "network.xml; a packaged server has it in /etc/jellyfin, an official container in its /config/config"
         )
     path = os.path.join(folder, "network.xml")
-    absent = module.params["state"] == "absent"
-    remembered = _record.get(SECTION, path) or {}
-
-    def plan() -> tuple[str, dict[str, Any]]:
-        text = _debian.read(path)
-        current = _network_xml.parse(text or _network_xml.EMPTY)
-        wanted = restored(current, remembered) if absent else merged(settings, current, remembered)
-        return _network_xml.update(text, wanted)
-
     try:
-        _text, changes = plan()
-        result: dict[str, Any] = {
-            "changed": bool(changes) or bool(absent and remembered),
-            "path": path,
-            "changes": {
-                name: {"before": before, "after": after}
-                for name, (before, after) in changes.items()
-                if name not in _network_xml.SECRET
-            },
-            "diff": {
-                "before": shown(changes, 0),
-                "after": shown(changes, 1),
-                "before_header": path,
-                "after_header": path,
-            },
-            "restarted": False,
-            "restart_needed": False,
-        }
-        if module.check_mode:
-            module.exit_json(**result)
-        if changes:
-            unit = ServerUnit(module, module.params["unit"])
-            unit.stop()
-            try:
-                # The server may have saved the file while it stopped.
-                text, changes = plan()
-                if not absent:
-                    remember(path, settings, changes, remembered, text)
-                if absent and untouched(path, remembered):
-                    give_back(path, remembered["file"])
-                else:
-                    write(path, text)
-            finally:
-                unit.start()
-            result["restarted"] = unit.active
-            result["restart_needed"] = not module.params["unit"]
-            if unit.active:
-                wait_until_up(module, module.params["health_url"], module.params["timeout"])
-        if absent and remembered:
-            _record.forget(SECTION, path)
-            result["changed"] = True
-        module.exit_json(**result)
+        unit = ServerUnit(module, module.params["unit"])
+        try:
+            result = run(module, path, unit)
+        finally:
+            if not module.check_mode:
+                unit.settle()
+        if result["restarted"] and not module.check_mode:
+            wait_until_up(module, module.params["health_url"], module.params["timeout"])
     except _network_xml.NetworkXmlError as error:
         module.fail_json(msg=f"{path} was not changed: {error}")
     except OSError as error:
-        module.fail_json(msg=f"{path} was not changed: {error}")
+        module.fail_json(msg=f"{path} could not be changed: {error}")
+    except _record.RecordError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+def run(module: AnsibleModule, path: str, unit: ServerUnit) -> dict[str, Any]:
+    """Compare, and where something differs stop the server and write; the caller starts it."""
+    settings = module.params["settings"]
+    absent = module.params["state"] == "absent"
+    remembered = _record.get(SECTION, path) or {}
+
+    def plan() -> tuple[str, dict[str, Any], list[str]]:
+        text = _debian.read(path)
+        current = _network_xml.parse(text or _network_xml.EMPTY)
+        wanted = restored(current, remembered) if absent else merged(settings, current, remembered)
+        return (*_network_xml.update(text, wanted), added(settings, current, remembered))
+
+    _text, changes, _ours = plan()
+    result: dict[str, Any] = {
+        "changed": bool(changes) or bool(absent and remembered) or unit.owed,
+        "path": path,
+        "changes": {
+            name: {"before": before, "after": after}
+            for name, (before, after) in changes.items()
+            if name not in _network_xml.SECRET
+        },
+        "diff": {
+            "before": shown(changes, 0),
+            "after": shown(changes, 1),
+            "before_header": path,
+            "after_header": path,
+        },
+        "restarted": False,
+        "restart_needed": False,
+    }
+    if module.check_mode:
+        return result
+    result["restarted"] = unit.wanted if changes else unit.owed
+    if changes:
+        unit.stop()
+        # The server may have saved the file while it stopped.
+        text, changes, ours = plan()
+        if not absent:
+            remember(path, ours, changes, remembered, text)
+        if absent and untouched(path, remembered):
+            give_back(path, remembered["file"])
+        else:
+            write(path, text)
+        result["restart_needed"] = not module.params["unit"]
+    if absent and remembered:
+        _record.forget(SECTION, path)
+    return result
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ options:
     description: What kind of thing the entries are.
     type: str
     required: true
-    choices: [files, firewall, groups, network_xml, packages, unit_states, wizard_done]
+    choices: [files, firewall, groups, network_xml, packages, stopped_units, unit_states, wizard_done]
   entries:
     description:
       - The keys and their values.
