@@ -30,6 +30,7 @@ lint: venv link ## ruff, mypy, yamllint, ansible-lint (profile production), the 
 
 define CHECKS
 ruff check
+ruff format --check
 mypy --config-file tests/mypy.ini tests/lab/jellynet_lab tests/lab/double
 mypy --config-file tests/mypy.ini -p ansible_collections.jellynet.jellyfin.plugins
 mypy --config-file tests/mypy.ini roles/port_binding/files/jellyfin_ports

@@ -220,7 +220,7 @@ def main() -> None:
         print(report.table(["proxy", "configuration", *FIGURES], rows[-3:]), flush=True)
     body = [
         f"Median of {ROUNDS}; one download of {BYTES >> 20} MiB; first byte on an open connection; requests over 64 connections (HTTP/1.1, TLS). "
-        "Ours writes a line into the log for every request; the shortest ones do not, but for nginx's. That is most of the difference in requests.",
+        "Ours logs requests that fail, as it does by default; the shortest ones log nothing, but for nginx's, which logs all.",
         report.table(["proxy", "configuration", *FIGURES], rows),
     ]
     if copied:
