@@ -364,7 +364,7 @@ def _popen(program: Program, identity: _Identity, said: Any) -> subprocess.Popen
         os.setuid(identity.uid)
 
     try:
-        return subprocess.Popen(
+        return subprocess.Popen(  # pylint: disable=ansible-bad-function  # no module here
             list(program.argv),
             stdin=subprocess.DEVNULL,
             stdout=said,

@@ -141,7 +141,10 @@ def _containers(run: Any) -> list[dict[str, Any]]:
 
 def _run(argv: list[str]) -> str:
     try:
-        return subprocess.run(argv, capture_output=True, text=True, timeout=15, check=False).stdout
+        done = subprocess.run(  # pylint: disable=ansible-bad-function  # no module here
+            argv, capture_output=True, text=True, timeout=15, check=False
+        )
+        return done.stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
 

@@ -118,7 +118,7 @@ class Scan:
             server_name,
         ]
         # A session of its own: the scanner has threads and may have children, and all of them end with it.
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # pylint: disable=ansible-bad-function  # no module here
             [*argv, target],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
