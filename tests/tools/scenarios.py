@@ -11,6 +11,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from reasons import reasons
+
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / ".cache" / "logs"
 AT_ONCE = int(os.environ.get("JELLYNET_SCENARIOS_AT_ONCE", "2"))
@@ -38,6 +40,7 @@ def run(name: str) -> tuple[str, int, float, str]:
     tests = " and ".join(re.findall(r"^\d+ passed.*? in [\d.]+m?s.*$|^.*\d+ failed.* in [\d.]+m?s.*$", said, re.M))
     if done.returncode:
         print(f"----- {name}: the end of {log.relative_to(ROOT)}\n" + "\n".join(said.splitlines()[-400:]), flush=True)
+        tests = "\n    ".join([tests, *reasons(said)])
     return name, done.returncode, time.monotonic() - begin, tests
 
 

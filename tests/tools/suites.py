@@ -14,6 +14,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from reasons import reasons
+
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / ".cache" / "logs"
 LAB = ROOT / "tests" / "lab" / "lab"
@@ -57,6 +59,8 @@ def run(name: str) -> tuple[str, int, float, str]:
     if code:
         print(f"----- {name}: the end of {log.relative_to(ROOT)}\n" + "\n".join(said.splitlines()[-300:]), flush=True)
     tests_said = " and ".join(re.findall(r"^=*\s*(\d+ passed.*? in [\d.]+s|.*\d+ failed.*? in [\d.]+s)", said, re.M))
+    if code:
+        tests_said = "\n    ".join([tests_said, *reasons(said)])
     return name, code, time.monotonic() - begin, tests_said
 
 
