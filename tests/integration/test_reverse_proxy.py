@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import reverse_proxy_edge as lab
+from jellynet_lab import labs
 from reverse_proxy_edge import DOWN, MEDIA, NEW, OTHER, PATH, PORTS, Edge
 
 PROXIES = os.environ.get("JELLYNET_PROXIES", ",".join(lab.PROXIES)).split(",")
@@ -180,6 +183,15 @@ def test_hsts_is_sent_once_with_a_publicly_trusted_certificate(edge: Edge) -> No
     for path in ("/", "/doubled", "/missing"):
         assert edge.wan.ask(f"https://{MEDIA}{path}").all("Strict-Transport-Security") == ["max-age=63072000"]
     assert not edge.wan.ask(f"http://{MEDIA}/").all("Strict-Transport-Security")
+
+
+def test_the_grade_as_deployed(edge: Edge) -> None:
+    seen = graded(edge)
+    assert (seen["grade"], seen["caps"], seen["grade_warnings"]) == ("A+", [], [])
+    assert seen["mozilla"]["intermediate"]["violations"] == []
+    assert seen["protocols"] == ["TLSv1.2", "TLSv1.3"]
+    assert len(seen["certificates"]) == (1 if edge.proxy in ONE_CERTIFICATE_A_NAME else 2)
+    assert seen["redirect"]["to_https"] and seen["redirect"]["permanent"]
 
 
 # 4. HTTP versions
@@ -603,7 +615,50 @@ def six_to_four(address: str) -> str:
     return f"2002:{one:02x}{two:02x}:{three:02x}{four:02x}::1"
 
 
+# 3 again, with the guideline's other profile; the last set that a proxy gets here
+
+
+@pytest.fixture(scope="module")
+def modern(edge: Edge) -> Edge:
+    edge.deploy(edge.proxy, reverse_proxy_tls_profile="modern")
+    return edge
+
+
+def test_the_grade_with_the_modern_profile(modern: Edge) -> None:
+    seen = graded(modern)
+    assert (seen["grade"], seen["caps"], seen["grade_warnings"]) == ("A+", [], [])
+    assert seen["mozilla"]["modern"]["violations"] == []
+    assert seen["mozilla"]["intermediate"]["violations"] == []
+
+
+def test_with_the_modern_profile_another_client_comes_to_tls_13_alone(modern: Edge) -> None:
+    said = s_client(modern, "-tls1_3", f"-CAfile {lab.CA} -verify_return_error")
+    assert "New, TLSv1.3" in said and "Verify return code: 0 (ok)" in said
+    assert "Cipher is (NONE)" in s_client(modern, "-tls1_2", "-cipher ALL:@SECLEVEL=0")
+    assert modern.wan.ask(f"https://{MEDIA}/").reached
+
+
 # Helpers
+
+
+def graded(edge: Edge) -> dict[str, Any]:
+    """What tls_grade_info says from a host on the Internet that trusts the lab's CA; its image brings the scanner."""
+    arguments = {"host": MEDIA, "ca_path": lab.CA, "scanner": "/opt/sslyze/bin/sslyze", "timeout": 60}
+    module = ("-m", "jellynet.jellyfin.tls_grade_info", "-a", json.dumps(arguments))
+    done = subprocess.run(
+        [lab.program("ansible"), "outside", "-i", str(labs.room(edge.lab) / "inventory.yml"), "--one-line", *module],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(lab.ROOT / ".cache" / "collections"),
+            "ANSIBLE_NOCOLOR": "1",
+        },
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.partition(" => ")[2])
 
 
 def guideline() -> dict[str, dict[str, list[str]]]:
