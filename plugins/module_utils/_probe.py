@@ -33,6 +33,8 @@ UDP_PAYLOADS = {"discovery": DISCOVERY, "ssdp": M_SEARCH, "": b"\x00"}
 
 
 EDGE = "@EDGE@"
+# SSL_OP_LEGACY_SERVER_CONNECT, which the module ssl names since Python 3.12: OpenSSL 3 hangs up on a server without RFC 5746.
+LEGACY_SERVER = 0x4
 # What a firewall on the way, or a route that is missing, looks like.
 FILTERED = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM, errno.ETIMEDOUT)
 
@@ -105,6 +107,7 @@ def tls_context(verify: bool, ca: str, alpn: list[str] | None = None) -> ssl.SSL
         # What the peer offers is to be seen, however old it is.
         context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
         context.set_ciphers("ALL:@SECLEVEL=0")
+        context.options |= LEGACY_SERVER
     if alpn:
         context.set_alpn_protocols(alpn)
     return context

@@ -1,7 +1,8 @@
 """Real TLS servers of every quality, and the grade that SSL Labs' guide 2009r gives each.
 
 The expected grade and caps of every server are derived from the guide by hand; ``why`` says how. The bank needs the
-programs in tls_servers.missing_programs, sslyze, and OpenSSL 1.0.2 out of a wheel of 2018 for what newer libraries cannot speak.
+programs in tls_servers.missing_programs, and sslyze: as the scanner, and as the bringer of an OpenSSL that still speaks what newer ones
+cannot (old_openssl.py).
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
-import zipfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,6 @@ from tls_pki import NAME, Pki
 from tls_servers import GROUPS, INTERMEDIATE, TWO_YEARS, Bank, Spec, missing_programs
 
 ROOT = Path(__file__).resolve().parents[2]
-OLD_WHEEL = "psycopg2-binary==2.7.5"
 
 
 @dataclass
@@ -259,6 +257,20 @@ def cases(pki: Pki) -> list[Case]:
             caps=("only-sslv3", "poodle", "sslv3", "no-tls12", "no-forward-secrecy", "no-aead", "hsts-missing"),
             warnings=("no-tls13",),
         ),
+        Case(
+            "sslv2",
+            "F",
+            "SSLv2 beside TLS 1.2 (2009c); the mean of 0 and 100 scores 50",
+            Spec(
+                "old",
+                rsa,
+                ciphers="ECDHE-RSA-AES128-GCM-SHA256:DES-CBC3-MD5",
+                extra={"off": ["SSLv3", "TLSv1.0", "TLSv1.1"]},
+            ),
+            caps=("sslv2",),
+            scores=(50, 90, 80),
+            warnings=("no-tls13",),
+        ),
         # --- suites ---
         Case(
             "no-forward-secrecy",
@@ -290,6 +302,20 @@ def cases(pki: Pki) -> list[Case]:
             Spec("nginx", rsa, ciphers=INTERMEDIATE + ":NULL-SHA256:@SECLEVEL=0"),
             caps=("null",),
             scores=(100, 90, 50),
+        ),
+        Case(
+            "export",
+            "F",
+            "RSA of 512 bits and DES of 40 (2009l): key exchange scores 40, the mean of 128 and 40 bits 50; and DES has blocks of 64 bits (2009o)",
+            Spec(
+                "old",
+                rsa,
+                ciphers="ECDHE-RSA-AES128-GCM-SHA256:EXP-DES-CBC-SHA",
+                extra={"off": old_off, "export": True},
+            ),
+            caps=("export", "sweet32"),
+            warnings=("no-tls13",),
+            scores=(100, 40, 50),
         ),
         Case(
             "anonymous",
@@ -486,6 +512,18 @@ def cases(pki: Pki) -> list[Case]:
             caps=("insecure-renegotiation", "hsts-missing"),
         ),
         Case(
+            "no-secure-renegotiation",
+            "A-",
+            "RFC 5746 is missing, and nobody may renegotiate (2009e)",
+            Spec(
+                "old",
+                rsa,
+                ciphers="ECDHE-RSA-AES128-GCM-SHA256",
+                extra={"off": old_off, "no_renegotiation_info": True},
+            ),
+            warnings=("no-secure-renegotiation", "no-tls13"),
+        ),
+        Case(
             "openssl-defaults",
             "A",
             "s_server's own defaults: all but HSTS",
@@ -502,31 +540,6 @@ def cases(pki: Pki) -> list[Case]:
     ]
 
 
-def old_libraries(cache: Path) -> Path | None:
-    """OpenSSL 1.0.2, unpacked from a wheel; None where it is not to be had."""
-    folder = cache / "old-openssl"
-    found = list(folder.glob("psycopg2/.libs/libssl-*"))
-    if not found:
-        folder.mkdir(parents=True, exist_ok=True)
-        argv = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "-q",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--python-version",
-            "3.7",
-        ]
-        argv += ["--platform", "manylinux1_x86_64", "-d", str(folder), OLD_WHEEL]
-        if subprocess.run(argv, capture_output=True, check=False).returncode != 0:
-            return None
-        with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-            wheel.extractall(folder)
-    return folder / "psycopg2" / ".libs"
-
-
 class Graded:
     """Grades each server once, two at a time, when a test first asks for one."""
 
@@ -535,23 +548,20 @@ class Graded:
         self._pool = ThreadPoolExecutor(2)
         self._results: dict[str, Future] = {}
         for case in listed:
-            if case.name in bank.ports:
-                trusted = (pki.roots_and_known if case.known_intermediate else pki.roots).read_text()
-                self._results[case.name] = self._pool.submit(
-                    _tls_grade.grade,
-                    "127.0.0.1",
-                    bank.ports[case.name],
-                    NAME,
-                    trusted,
-                    60,
-                    scanner,
-                    "/usr/bin/openssl",
-                    None,
-                )
+            trusted = (pki.roots_and_known if case.known_intermediate else pki.roots).read_text()
+            self._results[case.name] = self._pool.submit(
+                _tls_grade.grade,
+                "127.0.0.1",
+                bank.ports[case.name],
+                NAME,
+                trusted,
+                60,
+                scanner,
+                "/usr/bin/openssl",
+                None,
+            )
 
     def get(self, name: str) -> tuple[Case, dict]:
-        if name not in self._results:
-            pytest.skip("OpenSSL 1.0.2 is not to be had here")
         return self.cases[name], self._results[name].result()
 
     def close(self) -> None:
@@ -571,12 +581,16 @@ def graded(tmp_path_factory: pytest.TempPathFactory, scanner: str):
         f"the bank needs {', '.join(missing)}: apt-get install nginx-light apache2 haproxy caddy gnutls-bin openssl"
     )
     os.environ["PATH"] += ":/usr/sbin"
+    python = Path(scanner).resolve().parent / "python"
+    assert python.exists(), (
+        f"the bank's oldest servers run in the scanner's environment, and {python} is not there: tests/verify/prepare"
+    )
     folder = tmp_path_factory.mktemp("bank")
     pki = Pki(folder)
     listed = cases(pki)
     bank = Bank(folder)
     try:
-        bank.start({case.name: case.spec for case in listed}, old_libraries(ROOT / ".cache"))
+        bank.start({case.name: case.spec for case in listed}, python)
         results = Graded(bank, listed, pki, scanner)
         yield results
         results.close()
@@ -606,7 +620,9 @@ def test_grade(graded: Graded, name: str) -> None:
     assert {item["rule"] for item in seen["caps"]} == set(case.caps), case.why
     assert {item["rule"] for item in seen["grade_warnings"]} == set(case.warnings), case.why
     assert seen["grade_ignoring_trust"] == (case.ignoring_trust or case.grade)
-    assert all(item["observed"] and item["revision"].startswith("2009") for item in seen["caps"] + seen["grade_warnings"])
+    assert all(
+        item["observed"] and item["revision"].startswith("2009") for item in seen["caps"] + seen["grade_warnings"]
+    )
     if case.scores:
         points = seen["scores"]
         assert (points["protocol"], points["key_exchange"], points["cipher_strength"]) == case.scores

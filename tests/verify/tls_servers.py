@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +60,7 @@ class Bank:
         self.ports: dict[str, int] = {}
         self.processes: list[subprocess.Popen] = []
 
-    def start(self, specs: dict[str, Spec], old_openssl: Path | None) -> None:
+    def start(self, specs: dict[str, Spec], python: Path | None) -> None:
         for kind, starter in (
             ("nginx", self._nginx),
             ("apache", self._apache),
@@ -78,8 +77,8 @@ class Bank:
                 self._gnutls(name, spec)
             elif spec.kind == "openssl":
                 self._s_server(name, spec)
-            elif spec.kind == "old" and old_openssl:
-                self._old(name, spec, old_openssl)
+            elif spec.kind == "old" and python:
+                self._old(name, spec, python)
 
     def stop(self) -> None:
         for process in self.processes:
@@ -198,7 +197,7 @@ class Bank:
         argv = ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", cert, "-cert_chain", cert, "-key", key]
         self._run(name, [*argv, "-www", "-quiet", *spec.extra.get("argv", [])], port)
 
-    def _old(self, name: str, spec: Spec, libraries: Path) -> None:
+    def _old(self, name: str, spec: Spec, python: Path) -> None:
         port = self.ports[name] = free_port()
         cert, key = spec.certificates[0]
         given = {
@@ -208,9 +207,7 @@ class Bank:
             "hsts": spec.hsts[0] if spec.hsts else "",
             **spec.extra,
         }
-        argv = [sys.executable, str(HERE / "old_openssl.py"), str(libraries), str(port), json.dumps(given)]
-        # The wheel's libraries name each other.
-        self._run(name, argv, port, env={**os.environ, "LD_LIBRARY_PATH": str(libraries)})
+        self._run(name, [str(python), str(HERE / "old_openssl.py"), str(port), json.dumps(given)], port)
 
 
 def missing_programs() -> list[str]:
