@@ -226,6 +226,12 @@ options:
     type: list
     elements: str
     default: []
+  brought_by:
+    description:
+      - For paths of the set at which a package puts a file of its own, the package's name.
+      - Where this collection has installed that package, nothing of anybody's is covered there, and no warning is given.
+    type: dict
+    default: {}
   restore_units:
     description:
       - With O(state=absent), bring the services that are not ours, and those that were stopped as O(conflicts), back into the state that
@@ -348,6 +354,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import _record
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._service_folder import ServiceFolder
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._service_removal import Removal
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._service_set import (
@@ -432,10 +439,19 @@ def argument_spec() -> dict[str, Any]:
             },
         },
         "conflicts": _STRINGS,
+        "brought_by": {"type": "dict", "default": {}},
         "restore_units": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 30},
         "rendered": {"type": "str", "no_log": True},
     }
+
+
+def somebodys(replaced: list[str], brought_by: dict[str, Any]) -> list[str]:
+    """Those of the covered files that were on the host before this collection was."""
+    if not any(path in brought_by for path in replaced):
+        return replaced
+    ours = _record.load()["packages"]
+    return [path for path in replaced if brought_by.get(path) not in ours]
 
 
 def unpack(rendered: str | None) -> dict[str, Any]:
@@ -480,13 +496,14 @@ def main() -> None:
     try:
         with contextlib.nullcontext() if module.check_mode else alone():
             result = _run(params, module.check_mode)
-    except (SetError, OSError) as problem:
+        covered = somebodys(result.replaced, params["brought_by"])
+    except (SetError, _record.RecordError, OSError) as problem:
         module.fail_json(msg=str(problem))
     except ServiceError as problem:
         module.fail_json(msg=str(problem), step=problem.step, rolled_back=problem.rolled_back)
     for sentence in result.unchecked:
         module.warn(f"{params['name']}: {sentence}")
-    for path in result.replaced:
+    for path in covered:
         module.warn(
             f"{params['name']}: {path} was there before; it is kept in the record and comes back with state=absent."
         )

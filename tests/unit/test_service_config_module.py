@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import _record
 from ansible_collections.jellynet.jellyfin.plugins.modules import service_config
 
 
@@ -57,3 +58,13 @@ def test_a_second_run_gives_up_in_words(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_lock_is_for_root_only(tmp_path: Path) -> None:
     with service_config.alone():
         assert os.stat(tmp_path / "run").st_mode & 0o777 == 0o700
+
+
+def test_a_file_that_came_with_a_package_of_ours_was_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_record.Record.__init__, "__defaults__", (str(tmp_path / "record.json"),))
+    brought_by = {"/etc/a/default": "a-common", "/etc/b/default": "b-common"}
+    replaced = ["/etc/a/default", "/etc/b/default", "/etc/a/mine"]
+    assert service_config.somebodys(replaced, brought_by) == replaced
+    _record.remember("packages", "a-common", "absent")
+    assert service_config.somebodys(replaced, brought_by) == ["/etc/b/default", "/etc/a/mine"]
+    assert service_config.somebodys(replaced, {}) == replaced
