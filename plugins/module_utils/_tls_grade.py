@@ -50,11 +50,13 @@ def addresses(host: str) -> list[str]:
     return list(dict.fromkeys(str(item[4][0]) for item in listed))
 
 
-def _contact(host: str, port: int, server_name: str, timeout: float) -> tuple[_tls_probe.Target, dict[str, Any]]:
+def _contact(
+    host: str, port: int, server_name: str, timeout: float, deadline: float
+) -> tuple[_tls_probe.Target, dict[str, Any]]:
     """The first address that speaks TLS."""
     problems = []
     for address in addresses(host):
-        target = _tls_probe.Target(address, port, server_name, timeout)
+        target = _tls_probe.Target(address, port, server_name, timeout, deadline)
         try:
             return target, _tls_probe.first_contact(target)
         except _tls_hello.HelloError as problem:
@@ -76,11 +78,12 @@ def _moment(text: str) -> datetime:
 
 
 def _certificates(
-    scans: dict[str, Any], server_name: str, openssl: str, roots: str, given: str, fetch_timeout: float
+    scans: dict[str, Any], server_name: str, openssl: str, roots: str, given: str, deadline: float
 ) -> list[dict[str, Any]]:
     found = []
     for chain in _tls_sslyze.deployments(scans):
         leaf = chain[0]
+        fetch_timeout = max(0.5, min(3.0, deadline - time.monotonic()))
         trust = _tls_trust.judge(openssl, chain, roots, given, fetch_timeout)
         shown = [{key: value for key, value in item.items() if key != "pem"} for item in chain]
         found.append(
@@ -174,7 +177,7 @@ def grade(
     """Everything that ``tls_grade_info`` returns. GradeError, ScannerMissing and ScanError say why there is no grade."""
     deadline = time.monotonic() + timeout
     program = _tls_sslyze.find(scanner)
-    target, _first = _contact(host, port, server_name, min(5.0, timeout / 3))
+    target, _first = _contact(host, port, server_name, min(5.0, timeout / 3), deadline)
 
     def start(wanted: Sequence[str] = (), patient: bool = False) -> _tls_sslyze.Scan:
         return _tls_sslyze.Scan(program, target.address, port, server_name, wanted, patient)
@@ -196,7 +199,6 @@ def grade(
         raise GradeError(
             f"No grade for {server_name} at {host} port {port}: the scan found no protocol that it accepts"
         )
-    left = max(0.5, min(3.0, deadline - time.monotonic()))
     absent = {
         "status": None,
         "hsts": {"state": "unknown", "problem": "HSTS could not be read", "max_age": None},
@@ -210,13 +212,18 @@ def grade(
         "protocols": protocols,
         "suites": suites,
         "choices": choices,
-        "certificates": _certificates(scans, server_name, openssl, roots, ca, left),
+        "certificates": _certificates(scans, server_name, openssl, roots, ca, deadline),
         "groups": _groups(scans, own, protocols["TLSv1.3"]),
         "hsts": answer["hsts"],
         "preference": _order(target, suites),
         **_tls_sslyze.weaknesses(scans),
     }
     facts["robot"], undecided = _robot(target, scans, suites, deadline)
+    if time.monotonic() > deadline:
+        raise GradeError(
+            f"No grade for {server_name} at {host} port {port}: {timeout:g} s were not enough for all the questions: "
+            "the server answers too slowly, or timeout is too short"
+        )
     rated = _tls_score.grade(facts)
     return dict(
         rated,

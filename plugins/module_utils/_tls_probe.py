@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
@@ -35,12 +36,22 @@ SUITE_NAMES = {
 }
 SUITE_CODES = {name: code for code, name in SUITE_NAMES.items()}
 
+# What a question gets when the time is over already.
+LEAST = 0.1
+
 
 class Target:
-    """Whom to ask, and how long one question may take."""
+    """Whom to ask, how long one question may take, and when the last answer must be here (by ``time.monotonic``)."""
 
-    def __init__(self, address: str, port: int, server_name: str, timeout: float) -> None:
-        self.address, self.port, self.server_name, self.timeout = address, port, server_name, timeout
+    def __init__(
+        self, address: str, port: int, server_name: str, timeout: float, deadline: float = float("inf")
+    ) -> None:
+        self.address, self.port, self.server_name = address, port, server_name
+        self._timeout, self._deadline = timeout, deadline
+
+    @property
+    def timeout(self) -> float:
+        return max(LEAST, min(self._timeout, self._deadline - time.monotonic()))
 
     def hello(
         self, suites: Sequence[int], versions: Sequence[int], groups: Sequence[int], server_name: str | None = None
@@ -61,8 +72,9 @@ def together(tasks: Mapping[str, Callable[[], Any]], timeout: float) -> dict[str
     threads = [threading.Thread(target=run, args=item, daemon=True) for item in tasks.items()]
     for thread in threads:
         thread.start()
+    deadline = time.monotonic() + timeout
     for thread in threads:
-        thread.join(timeout)
+        thread.join(max(0.0, deadline - time.monotonic()))
     return dict(results)
 
 

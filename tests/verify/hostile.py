@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import select
 import socket
 import threading
 import time
@@ -97,3 +99,26 @@ def endless_chain(connection: socket.socket, over: threading.Event) -> None:
     until = time.monotonic() + 60
     while not over.wait(0.005) and time.monotonic() < until:
         connection.sendall(piece)
+
+
+def tires(port: int) -> Callable[[socket.socket, threading.Event], None]:
+    """A good server for whoever shakes hands in earnest, that has nothing to say to the second mere question and all that follow."""
+    questions = itertools.count()
+    empty_key_share = b"\x00\x33\x00\x02\x00\x00"
+
+    def act(connection: socket.socket, over: threading.Event) -> None:
+        data = connection.recv(65536)
+        if empty_key_share in data and next(questions):
+            over.wait(60)
+            return
+        with socket.create_connection(("127.0.0.1", port)) as behind:
+            behind.sendall(data)
+            while not over.is_set():
+                for one, other in ((connection, behind), (behind, connection)):
+                    if select.select([one], [], [], 0.01)[0]:
+                        piece = one.recv(65536)
+                        if not piece:
+                            return
+                        other.sendall(piece)
+
+    return act

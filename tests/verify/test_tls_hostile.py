@@ -10,6 +10,8 @@ from pathlib import Path
 import hostile
 import pytest
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _probe, _tls_grade, _tls_sslyze
+from tls_pki import Pki
+from tls_servers import Bank, Spec
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 9.0
@@ -61,6 +63,19 @@ def test_left_in_time_and_in_words(name: str, scanner: str) -> None:
         message, seconds = refusal(server.port, scanner)
     assert words in message
     assert message.startswith("No grade for media.example.test at 127.0.0.1 port ")
+    assert seconds < TIMEOUT + GRACE
+
+
+def test_one_that_tires_of_questions_is_left_in_time(scanner: str, tmp_path: Path) -> None:
+    """What comes after the scan counts too: the scanner is content, and a dozen of our own questions stall."""
+    pki, bank = Pki(tmp_path), Bank(tmp_path)
+    bank.start({"good": Spec("openssl", [pki.leaf("ec")])}, None)
+    try:
+        with hostile.Hostile(hostile.tires(bank.ports["good"])) as server:
+            message, seconds = refusal(server.port, scanner)
+    finally:
+        bank.stop()
+    assert "9 s were not enough for all the questions" in message
     assert seconds < TIMEOUT + GRACE
 
 
