@@ -11,14 +11,18 @@ short_description: What only the host itself can say about renewal, its own CA a
 version_added: "1.0.0"
 author: The jellynet authors (@jellynet)
 description:
-  - Reads whether the timer that renews certificates is enabled and running, and when it comes next.
+  - Reads whether the timers that renew certificates are enabled and running, and when they come next.
   - Reads whom a Jellyfin on this host believes about its clients' addresses.
   - Returns the certificate of the edge's own CA, where it has one, so that a client can check the chain.
 options:
   timer:
-    description: The timer that renews certificates.
+    description: The timer that renews certificates of an ACME server.
     type: str
     default: certbot.timer
+  door_timer:
+    description: The timer that renews certificates of the edge's own CA.
+    type: str
+    default: jellynet-certificate-door.timer
   local_ca:
     description: The folder of the edge's own CA.
     type: path
@@ -48,6 +52,11 @@ timer:
   type: dict
   returned: always
   sample: {name: certbot.timer, present: true, enabled: true, active: true, next: 'Mon 2026-11-23 04:12:51 UTC', error: ''}
+door_timer:
+  description: The same of O(door_timer).
+  type: dict
+  returned: always
+  sample: {name: jellynet-certificate-door.timer, present: true, enabled: true, active: true, next: 'Mon 2026-11-23 03:48:02 UTC', error: ''}
 local_ca:
   description: The certificates of the edge's own CA in PEM form, or empty.
   type: str
@@ -127,6 +136,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "timer": {"type": "str", "default": "certbot.timer"},
+            "door_timer": {"type": "str", "default": "jellynet-certificate-door.timer"},
             "local_ca": {"type": "path", "default": "/etc/jellynet/local_ca"},
             "config_dir": {"type": "str", "default": ""},
         },
@@ -135,6 +145,7 @@ def main() -> None:
     module.exit_json(
         changed=False,
         timer=timer_state(module, module.params["timer"]),
+        door_timer=timer_state(module, module.params["door_timer"]),
         local_ca=certificates(module.params["local_ca"]),
         network=network(module.params["config_dir"]) if module.params["config_dir"] else {},
         time=int(time.time()),

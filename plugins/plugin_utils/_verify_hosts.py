@@ -72,7 +72,10 @@ def _certificate(part: Part, site: Seen, host: Seen, seats: Sequence[Seat], now:
     days = (expiry - now) // 86400
     where = "as served" if served else "as it lies on the edge"
     ends = f"{datetime.fromtimestamp(expiry, timezone.utc):%Y-%m-%d}"
-    how = {"letsencrypt": "on the edge: certbot renew; then run site.yml", "local_ca": "run site.yml"}
+    how = {
+        "letsencrypt": "on the edge: certbot renew; then run site.yml",
+        "local_ca": "on the edge: jellynet-certificate-door sync, and see why its timer did not",
+    }
     todo = how.get(str(site.get("certificate")), "give new files, then run site.yml")
     if days < 0:
         part.bad(EXPIRY, f"expired on {ends} ({where})", todo)
@@ -83,11 +86,10 @@ def _certificate(part: Part, site: Seen, host: Seen, seats: Sequence[Seat], now:
 
 
 def _renewal(part: Part, site: Seen, state: Seen) -> None:
-    kind, timer = site.get("certificate"), state.get("timer") or {}
+    kind = site.get("certificate")
+    timer = state.get("door_timer" if kind == "local_ca" else "timer") or {}
     if kind == "files":
         part.skip("Renewal", "certificates given as files are renewed by whoever brings them")
-    elif kind == "local_ca":
-        part.skip("Renewal", "the edge's own CA renews when site.yml runs", "run site.yml before the certificate ends")
     elif not timer:
         part.skip("Renewal", str(state.get("msg") or "the edge was not asked"))
     elif timer.get("enabled") and timer.get("active"):
@@ -96,11 +98,9 @@ def _renewal(part: Part, site: Seen, state: Seen) -> None:
     else:
         wrong = "missing" if not timer.get("present") else "not running" if timer.get("enabled") else "not enabled"
         why = f": {timer['error']}" if timer.get("error") else ""
-        part.bad(
-            "Renewal",
-            f"{timer.get('name')} is {wrong}{why}",
-            f"on the edge: systemctl enable --now {timer.get('name')}",
-        )
+        enable = f"on the edge: systemctl enable --now {timer.get('name')}"
+        todo = "run site.yml" if kind == "local_ca" and wrong == "missing" else enable
+        part.bad("Renewal", f"{timer.get('name')} is {wrong}{why}", todo)
 
 
 def _server(site: Seen, host: Seen) -> tuple[str, Seen]:

@@ -354,6 +354,25 @@ def test_renewal_timer(change: dict[str, bool], words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "status", "words", "todo"),
+    [
+        ({}, "pass", "jellynet-certificate-door.timer is enabled and runs", ""),
+        ({"present": False, "enabled": False}, "fail", "jellynet-certificate-door.timer is missing", "run site.yml"),
+        ({"enabled": False}, "fail", "not enabled", "systemctl enable --now jellynet-certificate-door.timer"),
+    ],
+)
+def test_the_edge_s_own_ca_renews_by_a_timer_of_its_own(
+    change: dict[str, bool], status: str, words: str, todo: str
+) -> None:
+    parts = deployment(sites=[site(hsts="", certificate="local_ca")])
+    parts[0]["state"]["timer"].update({"present": False, "enabled": False})
+    door = {"name": "jellynet-certificate-door.timer", "present": True, "enabled": True, "active": True, **change}
+    parts[0]["state"]["door_timer"] = door
+    check = judge(parts)[EDGE_AREA, "Renewal"]
+    assert check["status"] == status and words in check["found"] and todo in check["todo"]
+
+
+@pytest.mark.parametrize(
     ("proxies", "status"),
     [
         (["127.0.0.1"], "pass"),
