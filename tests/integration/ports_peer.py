@@ -85,6 +85,14 @@ def notifications(seconds: float) -> Any:
     return [item for item in collect(sock, seconds) if item[0].startswith("NOTIFY")]
 
 
+def share(seconds: float) -> Any:
+    """Another daemon on 1900, as there are: which searches it hears."""
+    sock = udp(port=1900)
+    member = struct.pack("=4s4s", socket.inet_aton("239.255.255.250"), socket.inet_aton(own("eth1")))
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+    return [item[1][0] for item in collect(sock, seconds) if item[0].startswith("M-SEARCH")]
+
+
 def flood(to: str, seconds: float, port: int = 7359) -> Any:
     """As fast as one core can."""
     sock = udp()
@@ -109,15 +117,17 @@ def flood(to: str, seconds: float, port: int = 7359) -> Any:
 
 
 def patient(to: str, rounds: int, pause: float, seconds: float) -> Any:
-    """Asks again and again, as a client does; how often it was answered, and how soon."""
+    """Asks again and again, as a client does; how often it was answered, and how soon by the kernel's time stamp of the answer."""
     answered, times = 0, []
     for _ in range(rounds):
         sock = udp("eth1")
-        begun = time.monotonic()
+        sock.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
+        begun = time.time_ns()
         sock.sendto(QUESTIONS["python"], (to, 7359))
         if select.select([sock], [], [], seconds)[0]:
             answered += 1
-            times.append(time.monotonic() - begun)
+            whole, nanoseconds = struct.unpack("=qq", sock.recvmsg(2048, 64)[1][0][2])
+            times.append((whole * 1_000_000_000 + nanoseconds - begun) / 1e9)
         sock.close()
         time.sleep(pause)
     return {"asked": rounds, "answered": answered, "times": sorted(times)}

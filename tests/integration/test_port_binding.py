@@ -24,7 +24,7 @@ from testinfra.host import Host
 ROOT = Path(__file__).resolve().parents[2]
 PEER = Path(__file__).with_name("ports_peer.py")
 EDGES = ("edge", "edge13")
-PLAY = "[{hosts: HOSTS, gather_facts: false, roles: [jellynet.jellyfin.port_binding]}]"
+ROLE = "jellynet.jellyfin.port_binding"
 DISCOVER = """
 from jellyfin_apiclient_python import JellyfinClient
 import json
@@ -73,8 +73,11 @@ class Ports:
     def deploy(
         self, hosts: str = "jellyfin_edge", check: bool = False, **values: Any
     ) -> subprocess.CompletedProcess[str]:
+        return self.play({"hosts": hosts, "gather_facts": False, "roles": [ROLE]}, check, **values)
+
+    def play(self, play_: dict[str, Any], check: bool = False, **values: Any) -> subprocess.CompletedProcess[str]:
         play = Path(f"/tmp/jellynet-ports-{os.getpid()}.yml")
-        play.write_text(PLAY.replace("HOSTS", hosts))
+        play.write_text(json.dumps([play_]))
         environment = os.environ | {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache" / "collections"), "ANSIBLE_NOCOLOR": "1",
                                     "ANSIBLE_INJECT_FACT_VARS": "false"}  # fmt: skip
         argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.lab.inventory), str(play)]
@@ -328,6 +331,50 @@ def test_the_description_opens_jellyfin(ports: Ports) -> None:
     )
 
 
+def test_a_dlna_server_is_found_and_read_through_the_relay(ports: Ports) -> None:
+    """As a television does: search, read the description where LOCATION says, follow the links in it."""
+    edge, media, television = ports.address("edge", "vlan"), ports.lab.host("media"), ports.lab.host("upstairs")
+    target = "urn:schemas-upnp-org:device:MediaServer:1"
+
+    def found() -> list[Any]:
+        return of(ports.peer("upstairs", "search", target=target, wait=1), edge)
+
+    assert found() == []
+    media.run("touch /var/lib/jellyfin/double/dlna")
+    try:
+        until = time.monotonic() + 30
+        while not (answers := found()):
+            assert time.monotonic() < until, ports.status()["processes"]["discovery"]["ssdp"]
+        seen = fields(answers[0][0])
+        device = seen["USN"].split("::")[0]
+        assert seen["ST"] == target and seen["LOCATION"] == f"http://{edge}:8096/dlna/{device[5:]}/description.xml"
+        body = television.run(f"curl -s -m 5 {seen['LOCATION']}").stdout
+        assert f"<UDN>{device}</UDN>" in body and f"<deviceType>{target}</deviceType>" in body
+        links = re.findall(r"<(?:SCPDURL|controlURL|url)>(.*?)<", body)
+        assert len(links) == 5 and all(link.startswith(f"http://{edge}:8096/dlna/") for link in links), links
+        assert television.run(f"curl -s -m 5 -o /dev/null -w '%{{http_code}}' {links[0]}").stdout == "200"
+        # Nobody else reaches it: neither by its own address nor over the Internet.
+        assert ports.lab.host("upstairs").run(f"curl -s -m 2 http://{ports.address('media')}:8096/").rc != 0
+    finally:
+        media.run("rm -f /var/lib/jellyfin/double/dlna")
+    ports.lab.host("edge").run("systemctl restart jellyfin-ports-discovery.service")
+    time.sleep(2)
+    assert found() == []
+
+
+def test_1900_is_shared_with_another_daemon(ports: Ports) -> None:
+    edge, client = ports.address("edge"), ports.address("client")
+    other = ports.begin("edge", "share", seconds=9)
+    time.sleep(1)
+    assert (
+        ports.lab.host("edge").run("systemctl restart jellyfin-ports-ssdp.socket jellyfin-ports-discovery.service").rc
+        == 0
+    )
+    time.sleep(2)
+    found = of(ports.peer("client", "search", target="upnp:rootdevice", wait=2), edge)
+    assert len(found) == 1 and client in ports.result(other)
+
+
 def test_hello_and_goodbye(ports: Ports) -> None:
     edge = ports.address("edge", "vlan")
     job = ports.begin("upstairs", "notifications", seconds=7)
@@ -385,6 +432,41 @@ def test_tuners_are_found_and_asked_for_a_server_elsewhere(ports: Ports) -> None
     ports.result(job)
     assert changed(ports.deploy("edge")) == {"edge": 1}
     assert ports.lab.host("edge").run("systemctl is-active jellyfin-ports-hdhomerun.socket").stdout.strip() != "active"
+
+
+def test_a_firewall_lets_in_what_tuners_and_servers_send_and_no_more(ports: Ports) -> None:
+    server, client, edge = ports.address("upstairs", "vlan"), ports.address("client"), ports.lab.host("edge")
+    firewall = "jellynet.jellyfin.firewall"
+    values = {
+        "jellyfin_hdhomerun": True, "jellyfin_hdhomerun_tuners": [client], "port_binding_hdhomerun_relay_for": [server],
+        "jellyfin_firewall": "ufw", "firewall_enable": True,
+    }  # fmt: skip
+
+    def run(role: str, **changes: Any) -> None:
+        changed(ports.play({"hosts": "edge", "gather_facts": False, "roles": [role]}, **{**values, **changes}))
+
+    def finds() -> bool:
+        job = ports.begin("client", "tuner", device="1234ABCD", seconds=5)
+        time.sleep(0.5)
+        said = ports.lab.host("upstairs").run("hdhomerun_config discover").stdout
+        ports.result(job)
+        return f"1234ABCD found at {client}" in said
+
+    try:
+        run(ROLE, jellyfin_hdhomerun_tuners=[])  # asks by broadcast alone, whose answers no firewall knows by itself
+        run(firewall)
+        assert finds(), edge.check_output("ufw status")
+        # Neither the question of another server nor the answer of another tuner comes in.
+        run(firewall, port_binding_hdhomerun_relay_for=["192.0.2.1"])
+        assert not finds()
+        run(firewall, jellyfin_hdhomerun_tuners=["192.0.2.1"])
+        assert not finds()
+    finally:
+        teardown = {"ansible.builtin.include_role": {"name": "jellynet.jellyfin.firewall", "tasks_from": "teardown"}}
+        done = ports.play({"hosts": "edge", "gather_facts": False, "tasks": [teardown]})
+        again = ports.deploy("edge")
+    assert changed(done) and changed(again) == {"edge": 1}
+    assert "inactive" in edge.check_output("ufw status")
 
 
 # HTTPS
@@ -457,10 +539,11 @@ def test_a_port_held_by_another_is_reported_by_its_name(ports: Ports) -> None:
     host.run("systemctl stop squatter.service")
 
 
-def test_a_jellyfin_that_comes_later_gets_its_ports(ports: Ports) -> None:
+@pytest.mark.parametrize("unit", ["jellyfin.service", "container-jellyfin.service"])
+def test_a_jellyfin_that_comes_later_gets_its_ports(ports: Ports, unit: str) -> None:
     host, vlan = ports.lab.host("edge"), ports.address("edge", "vlan")
-    put(host, "/etc/systemd/system/jellyfin.service", FAKE_JELLYFIN)
-    host.run("systemctl daemon-reload; systemctl start jellyfin.service")
+    put(host, f"/etc/systemd/system/{unit}", FAKE_JELLYFIN)
+    host.run(f"systemctl daemon-reload; systemctl start {unit}")
     try:
         time.sleep(3)
         holders = host.run("ss -Hlnp '( sport = :8096 or sport = :7359 )'").stdout
@@ -469,17 +552,22 @@ def test_a_jellyfin_that_comes_later_gets_its_ports(ports: Ports) -> None:
         found = of(ports.peer("upstairs", "search", target="ssdp:all", wait=2), vlan)
         time.sleep(1)
         found = found or of(ports.peer("upstairs", "search", target="ssdp:all", wait=2), vlan)
-        assert host.run("systemctl is-active jellyfin.service").stdout.strip() == "active"
+        assert found and host.run(f"systemctl is-active {unit}").stdout.strip() == "active"
         report = ports.status()
         states = {row["listener"]: row for row in report["ports"]}
         assert states["client_discovery"]["state"] != "ours" and any(
             "python3" in h for h in states["client_discovery"]["held_by"]
         )
     finally:
-        host.run("systemctl stop jellyfin.service; rm /etc/systemd/system/jellyfin.service; systemctl daemon-reload")
+        host.run(f"systemctl stop {unit}; rm /etc/systemd/system/{unit}; systemctl daemon-reload")
     # Once it is gone, the next run takes the ports up again.
     assert changed(ports.deploy("edge")) == {"edge": 1}
     assert ports.lab.host("edge").run("jellyfin-ports status").rc == 0
+
+
+def test_only_services_are_given_way_to(ports: Ports) -> None:
+    done = ports.deploy("edge", port_binding_yield_to=["jellyfin", "container-jellyfin.service"])
+    assert done.returncode != 0 and "port_binding_yield_to: jellyfin is no unit" in " ".join(done.stdout.split())
 
 
 # Under fire
