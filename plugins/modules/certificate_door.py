@@ -81,6 +81,8 @@ options:
     type: str
     choices: [present, absent]
     default: present
+extends_documentation_fragment:
+  - jellynet.jellyfin.attributes
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status without modifying the host. User's files are checked all the same.
@@ -89,7 +91,6 @@ attributes:
     description: Shows what is known of each door before and after, never a key.
     support: full
   platform:
-    description: The operating systems that the module runs on.
     support: full
     platforms: Debian
 """

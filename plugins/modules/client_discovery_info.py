@@ -24,15 +24,14 @@ options:
     description: How long to wait for answers, in seconds.
     type: float
     default: 2
+extends_documentation_fragment:
+  - jellynet.jellyfin.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
   platform:
-    description: Target OS/families that can be operated against.
     support: full
     platforms: posix
 """

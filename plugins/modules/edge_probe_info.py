@@ -89,13 +89,16 @@ options:
     description: Seconds that one probe may take.
     type: float
     default: 5
+extends_documentation_fragment:
+  - jellynet.jellyfin.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
+  platform:
+    support: full
+    platforms: posix
 seealso:
   - module: jellynet.jellyfin.tls_grade_info
 """

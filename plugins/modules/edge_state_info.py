@@ -31,13 +31,16 @@ options:
     description: The configuration folder of a Jellyfin on this host, whose C(network.xml) is read. Empty for none.
     type: str
     default: ''
+extends_documentation_fragment:
+  - jellynet.jellyfin.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
+  platform:
+    support: full
+    platforms: posix
 """
 
 EXAMPLES = r"""

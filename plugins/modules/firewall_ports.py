@@ -86,18 +86,17 @@ options:
     default: present
 requirements:
   - python3-dbus on the host when firewalld runs (its package depends on it)
+extends_documentation_fragment:
+  - jellynet.jellyfin.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: full
   idempotent:
     description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
     support: full
   platform:
-    description: Target OS/families that can be operated against.
     support: full
     platforms: Debian
 """

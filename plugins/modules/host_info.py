@@ -37,15 +37,14 @@ options:
     description: How long one server may take to answer, in seconds.
     type: float
     default: 4
+extends_documentation_fragment:
+  - jellynet.jellyfin.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
   platform:
-    description: Target OS/families that can be operated against.
     support: full
     platforms: Debian
 """

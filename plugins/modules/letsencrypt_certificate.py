@@ -67,6 +67,8 @@ options:
     type: str
     choices: [present, absent]
     default: present
+extends_documentation_fragment:
+  - jellynet.jellyfin.attributes
 attributes:
   check_mode:
     description: Says what would be asked for. Contacts nobody.
@@ -75,7 +77,6 @@ attributes:
     description: Shows what would be asked for and why, and what is known of the doors, never a key.
     support: full
   platform:
-    description: The operating systems that the module runs on.
     support: full
     platforms: Debian
 """

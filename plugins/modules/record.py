@@ -13,17 +13,17 @@ author: The jellynet authors (@jellynet)
 description:
   - Keeps values in C(/etc/jellynet/record.json), from which C(teardown) puts things back.
   - The first value of a key stays, because a second run would record this collection's own work.
+extends_documentation_fragment:
+  - jellynet.jellyfin.attributes
 attributes:
   check_mode:
     support: full
-    description: Can run in C(check_mode) and return changed status without modifying the host.
   diff_mode:
     support: full
     description: Shows the keys that are added or taken out, without their values.
   platform:
     platforms: posix
     support: full
-    description: The operating systems that the module runs on.
 options:
   section:
     description: What kind of thing the entries are.

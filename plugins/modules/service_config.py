@@ -21,6 +21,9 @@ notes:
   - The files lie in C(/etc/jellynet/NAME/GENERATION/); C(/etc/jellynet/NAME/current) leads to the ones in force.
   - C(@GENERATION@) in O(files[].content), in templates and in O(units[].content) stands for the set's id, C(O(files[].src\)) is left as it is.
   - It needs systemd and root on the host, and Linux namespaces for O(check) and O(trial).
+extends_documentation_fragment:
+  - jellynet.jellyfin.attributes
+  - jellynet.jellyfin.attributes.action
 attributes:
   action:
     support: full
@@ -39,7 +42,6 @@ attributes:
   platform:
     platforms: posix
     support: full
-    description: The operating systems that the module runs on.
 options:
   name:
     description: The name of the service's folder below C(/etc/jellynet).

@@ -59,13 +59,16 @@ options:
     description: The path of sslyze. The default is the one on C(PATH) or in the usual places.
     type: str
     default: ''
+extends_documentation_fragment:
+  - jellynet.jellyfin.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
+  platform:
+    support: full
+    platforms: posix
 seealso:
   - name: SSL Server Rating Guide
     description: What the grade follows.

@@ -44,16 +44,19 @@ options:
     description: The folder on the controller for the report. Empty writes none.
     type: str
     default: ''
+extends_documentation_fragment:
+  - jellynet.jellyfin.attributes
+  - jellynet.jellyfin.attributes.action
 attributes:
   action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
     support: full
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
+  platform:
+    support: full
+    platforms: posix
 """
 
 EXAMPLES = r"""
