@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import jinja2
@@ -9,7 +10,7 @@ import pytest
 import yaml
 from ansible.module_utils.parsing.convert_bool import boolean
 
-VALUES = Path(__file__).resolve().parents[2] / "roles" / "jellyfin" / "vars" / "main.yml"
+ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
 def listeners(held=(), local=(), **user):
@@ -30,7 +31,7 @@ def listeners(held=(), local=(), **user):
         "_jellyfin_host": {"server_install": {"holds": {"tcp": list(held), "udp": list(held)}, "loopback": ports}},
         **user,
     }
-    expressions = yaml.safe_load(VALUES.read_text())["_jellyfin_listeners"]
+    expressions = yaml.safe_load((ROLES / "jellyfin" / "vars" / "main.yml").read_text())["_jellyfin_listeners"]
     return {name: environment.from_string(text).render(values) for name, text in expressions.items()}
 
 
@@ -65,3 +66,28 @@ def test_what_the_server_holds_on_loopback_alone_nobody_offers():
     assert set(listeners(every, every, jellyfin_https=True).values()) == {"nobody"}
     found = listeners(every, (8096,))
     assert found["http"] == "nobody" and found["discovery"] == "server"
+
+
+def announced(local=(), published=(), http="relay"):
+    """What the service is told to announce of two sites, by `upstreams.json.j2`."""
+    environment = jinja2.Environment(trim_blocks=True)
+    environment.filters.update({"to_json": json.dumps, "bool": boolean})
+    site = {"server_address": "10.0.0.1", "server_url": "http://10.0.0.1:8096", "path": "/j", "server_is_local": True}
+    text = environment.from_string((ROLES / "port_binding" / "templates" / "upstreams.json.j2").read_text()).render(
+        _jellyfin_sites=[{**site, "domain": "a.example"}, {**site, "domain": "b.example"}],
+        _jellyfin_host={"server_install": {"package": "", "loopback": {"tcp": list(local), "udp": []}}},
+        _jellyfin_listeners={"http": http},
+        jellyfin_published=list(published),
+        jellyfin_http_port=8096,
+        port_binding_dlna="auto",
+    )
+    return [([item["url"] for item in server["published"]], server["announce_port"]) for server in json.loads(text)]
+
+
+def test_where_the_lan_has_no_plain_http_the_site_s_own_address_is_announced():
+    second = (["https://b.example/j"], 0)
+    assert announced() == [([], 8096), second]
+    assert announced(http="nobody") == [([], 0), second], "the server itself knows where it can be reached"
+    assert announced(local=[8096], http="nobody") == [(["https://a.example/j"], 0), second]
+    mine = [{"for": "all", "url": "http://x"}]
+    assert announced(local=[8096], http="nobody", published=mine)[0] == (["http://x"], 0)
