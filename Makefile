@@ -49,7 +49,7 @@ sanity: venv ## ansible-test sanity
 
 tls: venv link ## a bank of TLS servers and the grades that SSL Labs' guide gives them; the report in a browser
 	@tests/verify/prepare
-	python -m pytest tests/verify
+	python -m pytest -n 2 --dist loadfile tests/verify
 
 galaxy: venv lab-tools ## build the tarball, let Galaxy's importer judge it, install it elsewhere and run it by name
 	tests/galaxy/check

@@ -192,6 +192,7 @@ def test_the_grade_as_deployed(edge: Edge) -> None:
     assert seen["protocols"] == ["TLSv1.2", "TLSv1.3"]
     assert len(seen["certificates"]) == (1 if edge.proxy in ONE_CERTIFICATE_A_NAME else 2)
     assert seen["redirect"]["to_https"] and seen["redirect"]["permanent"]
+    assert any(group["post_quantum"] for group in seen["groups"]) is modern_library(edge)
 
 
 # 4. HTTP versions

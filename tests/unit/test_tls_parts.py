@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import os
 import stat
 import struct
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -333,3 +335,58 @@ def test_whose_order_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_server(monkeypatch, codes[::-1])
     assert _tls_probe.preference(target, names, _tls_hello.TLS12) == ("server", names[::-1])
     assert _tls_probe.preference(target, names[:1], _tls_hello.TLS12) == ("unknown", [])
+
+
+class Site(http.server.BaseHTTPRequestHandler):
+    answer: tuple[int, str] = (200, "")
+
+    def do_GET(self) -> None:
+        self.send_response(self.answer[0])
+        if self.answer[1]:
+            self.send_header("Location", self.answer[1])
+        self.end_headers()
+
+    def log_message(self, *_words: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "to_https", "permanent"),
+    [
+        (308, "https://a.test/", True, True),
+        (301, "https://a.test/", True, True),
+        (302, "https://a.test/", True, False),
+        (308, "http://a.test/", False, True),
+        (308, "/elsewhere", False, True),
+        (200, "", False, False),
+    ],
+)
+def test_redirect(status: int, location: str, to_https: bool, permanent: bool) -> None:
+    handler = type("Answering", (Site,), {"answer": (status, location)})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        seen = _tls_probe.redirect(_tls_probe.Target("127.0.0.1", 443, "a.test", 5), server.server_address[1])
+        server.shutdown()
+    assert (seen["status"], seen["location"], seen["error"]) == (status, location, "")
+    assert (seen["to_https"], seen["permanent"]) == (to_https, permanent)
+
+
+def test_no_redirect_where_nothing_listens() -> None:
+    seen = _tls_probe.redirect(_tls_probe.Target("127.0.0.1", 443, "a.test", 5), 1)
+    assert seen["status"] is None and not seen["to_https"] and "refused" in seen["error"]
+
+
+def test_a_question_gets_no_more_than_the_time_that_is_left() -> None:
+    soon = _tls_probe.Target("127.0.0.1", 443, "a.test", 5, time.monotonic() + 1)
+    assert 0.5 < soon.timeout <= 1
+    assert _tls_probe.Target("127.0.0.1", 443, "a.test", 5, time.monotonic() - 1).timeout == _tls_probe.LEAST
+    assert _tls_probe.Target("127.0.0.1", 443, "a.test", 5).timeout == 5
+
+
+def test_what_does_not_end_costs_the_time_once() -> None:
+    over = threading.Event()
+    began = time.monotonic()
+    seen = _tls_probe.together({"one": over.wait, "two": over.wait, "three": over.wait, "four": lambda: 4}, 0.4)
+    assert seen == {"four": 4}
+    assert time.monotonic() - began < 1
+    over.set()

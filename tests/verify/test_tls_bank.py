@@ -609,6 +609,7 @@ NAMES = _names()
 def test_the_bank_is_large_enough(graded: Graded) -> None:
     assert sorted(graded.cases) == sorted(NAMES)
     assert len(NAMES) >= 30
+    assert {case.spec.kind for case in graded.cases.values()} >= {"openssl", "nginx", "haproxy", "apache", "caddy"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -647,3 +648,34 @@ def test_groups_and_http_versions(graded: Graded) -> None:
     assert seen["alpn"] == ["h2", "http/1.1"]
     assert seen["sni"] == {"unknown": "answered", "absent": "answered"}
     assert GROUPS.startswith("X25519")
+
+
+def test_certificates_as_they_are_served(graded: Graded) -> None:
+    _case, dual = graded.get("dual")
+    keys = {(item["key"]["algorithm"], item["key"]["bits"], item["key"]["curve"]) for item in dual["certificates"]}
+    assert keys == {("EC", 256, "secp256r1"), ("RSA", 2048, "")}
+    for item in dual["certificates"]:
+        assert item["names"] == [NAME] and item["name_matches"]
+        assert item["lifetime_days"] == 90 and item["not_before"] < item["not_after"]
+        assert item["signature"] == {"name": "ecdsa-with-SHA256", "hash": "sha256"}
+        assert (item["untrusted"], item["missing"], item["sent_anchor"]) == ("", "", False)
+    _case, ed = graded.get("ed25519")
+    assert ed["certificates"][0]["key"]["algorithm"] == "Ed25519"
+    _case, extra = graded.get("extra-chain")
+    assert len(extra["certificates"][0]["chain"]) == 4 and extra["certificates"][0]["sent_anchor"]
+    _case, incomplete = graded.get("incomplete-chain")
+    assert incomplete["certificates"][0]["missing"] == "the certificate of CN=bank intermediate"
+    assert incomplete["certificates"][0]["untrusted"] == ""
+    _case, lost = graded.get("lost-chain")
+    assert lost["certificates"][0]["untrusted"].startswith("it leads to no root that is trusted")
+
+
+def test_suites_stand_in_the_servers_order(graded: Graded) -> None:
+    _case, seen = graded.get("server-order")
+    assert [suite["name"] for suite in seen["suites"]["TLSv1.2"]] == [
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    ]
+    _case, clients = graded.get("intermediate-ecdsa")
+    assert clients["preference"] == "client"
