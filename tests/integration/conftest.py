@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,6 +30,8 @@ from jellynet_lab.run import podman  # noqa: E402
 from jellynet_lab.topology import Topology  # noqa: E402
 
 JOURNAL_LINES = 60
+# Who speaks in a host's journal. Not the kernel: it is the one of the machine below, with every lab's bridges in it.
+JOURNAL_OF = ("journal", "stdout", "syslog", "driver")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -133,8 +137,11 @@ def curl() -> Callable[..., Answer]:
 
 @pytest.fixture(scope="session")
 def ansible_playbook(lab: Lab) -> Callable[..., Any]:
-    """Run a playbook of this collection against the lab; returns the finished process."""
-    import subprocess
+    """Run a playbook of this collection against the lab; returns the finished process.
+
+    Like molecule: with the ansible of PATH, or the one beside the Python that runs this.
+    """
+    program = shutil.which("ansible-playbook") or str(Path(sys.executable).parent / "ansible-playbook")
 
     def run(playbook: str, *arguments: str, **env: str) -> Any:
         settings = {
@@ -144,7 +151,7 @@ def ansible_playbook(lab: Lab) -> Callable[..., Any]:
             "ANSIBLE_NOCOLOR": "1",
         }
         argv = [
-            str(Path(sys.executable).parent / "ansible-playbook"),
+            program,
             "-i",
             str(lab.inventory),
             str(ROOT / "playbooks" / playbook),
@@ -160,7 +167,7 @@ def ansible_playbook(lab: Lab) -> Callable[..., Any]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """After a failure, what the hosts of the groups have to say; once a run, it is long."""
     report: Any = yield
-    if report.when == "call" and report.failed and not getattr(item.config, "_jellynet_journal", False):
+    if report.when in ("setup", "call") and report.failed and not getattr(item.config, "_jellynet_journal", False):
         item.config._jellynet_journal = True  # type: ignore[attr-defined]
         for title, words in journals(lab_name(item.config)):
             report.sections.append((title, words))
@@ -173,6 +180,7 @@ def journals(name: str) -> Iterator[tuple[str, str]]:
             container = f"{name}-{host.name}"
             failed = podman("exec", container, "systemctl", "--failed", "--no-legend", "--plain", check=False).stdout
             lines = ["journalctl", "-b", "-n", str(JOURNAL_LINES), "--no-pager", "-o", "short-iso"]
-            said = podman("exec", container, *lines, check=False).stdout
+            speakers = [f"_TRANSPORT={name}" for name in JOURNAL_OF]
+            said = podman("exec", container, *lines, *speakers, check=False).stdout
             yield f"{host.name}: failed units", failed or "none\n"
             yield f"{host.name}: journal, last {JOURNAL_LINES} lines", said

@@ -17,7 +17,7 @@ def now(edge):
 def test_as_before(now, part):
     before, after = set(picture.kept()[part]), set(now[part])
     gone, new = sorted(before - after), sorted(after - before)
-    assert not gone and not new, f"gone: {gone}\nnew: {new}"
+    assert not gone and not new, f"gone: {gone}, new: {new}"
 
 
 def test_a_second_teardown_finds_nothing_to_do(ansible_playbook):
