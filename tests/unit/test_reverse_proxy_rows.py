@@ -11,7 +11,18 @@ import yaml
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "reverse_proxy"
 PROXIES = ("apache", "caddy", "haproxy", "nginx", "traefik")
 REQUIRED = {"packages", "tls", "http3", "service", "shares_ports", "files"}
-OPTIONAL = {"version_package", "binary", "program", "minimum", "throwaway", "displaced", "units", "advice"}
+OPTIONAL = {
+    "version_package",
+    "binary",
+    "program",
+    "minimum",
+    "throwaway",
+    "displaced",
+    "units",
+    "advice",
+    "own_sites",
+    "exclusive",
+}
 
 
 def row(proxy: str) -> dict:

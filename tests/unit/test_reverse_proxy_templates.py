@@ -26,6 +26,7 @@ OLD = {
 NEW = {"nginx": "1.26.3-3", "apache2": "2.4.65-2", "haproxy": "3.0.11-1", "caddy": "2.6.2-12", "libssl3t64": "3.5.1-1"}
 DEFAULTS = yaml.safe_load((HERE.parents[1] / "roles" / "reverse_proxy" / "defaults" / "main.yml").read_text())
 BINARY = {"version": "3.7.15", "x86_64": {"source": "traefik.tar.gz", "checksum": "sha256:" + "a" * 64}}
+TRUSTED = {"reverse_proxy_trusted_proxies": ["198.51.100.0/24", "2001:db8:1::/48"]}
 
 
 def site(domain: str = "media.example.org", **more: Any) -> dict[str, Any]:
@@ -92,6 +93,15 @@ def cases() -> list[dict[str, Any]]:
     found.append(case("haproxy", "taken", host={"listeners": [foreign]}))
     found.append(case("haproxy", "takes-over", host={"listeners": [foreign], "services": {"nginx": "a" * 16}}))
     found.append(case("nginx", "lives-beside", host={"listeners": [foreign]}))
+    tunnel = {"proto": "udp", "address": "0.0.0.0", "port": 443, "process": "wg", "unit": "wg.service"}
+    found.append(case("caddy", "tunnel", host={"listeners": [tunnel]}))
+    found.append(case("caddy", "tunnel-lives-on", host={"listeners": [tunnel]}, reverse_proxy_http3=False))
+    own = {"proto": "tcp", "address": "0.0.0.0", "port": 8080, "process": "caddy", "unit": "caddy.service"}
+    found.append(case("caddy", "own", host={"listeners": [own]}))
+    found.append(case("caddy", "ours", host={"listeners": [own], "services": {"caddy": "a" * 16}}))
+    found.append(case("caddy", "newer", reverse_proxy_binary={**BINARY, "version": "2.11.7"}, **TRUSTED))
+    found.append(case("nginx", "named", site(server_address="media.lan", server_url="http://media.lan:8096")))
+    found.append(case("haproxy", "named", site(server_address="media.lan", server_url="http://media.lan:8096")))
     return found
 
 
@@ -222,6 +232,36 @@ def test_whoever_has_the_ports_is_found_unless_it_is_ours_or_shares_them(rendere
     over = json.loads(rendered["haproxy-takes-over.plan"])
     assert (over["foreign"], over["conflicts"]) == ([], ["nginx.service"])
     assert json.loads(rendered["nginx-lives-beside.plan"])["foreign"] == []
+    assert [item["unit"] for item in json.loads(rendered["caddy-tunnel.plan"])["foreign"]] == ["wg.service"]
+    assert json.loads(rendered["caddy-tunnel-lives-on.plan"])["foreign"] == []
+    assert [item["port"] for item in json.loads(rendered["caddy-own.plan"])["foreign"]] == [8080]
+    assert json.loads(rendered["caddy-ours.plan"])["foreign"] == []
+
+
+def test_a_newer_caddy_knows_trusted_proxies_and_lan_in_both_spellings(rendered: dict[str, str]) -> None:
+    new, old = rendered["caddy-newer.Caddyfile"], rendered["caddy-plain.Caddyfile"]
+    assert "trusted_proxies static 198.51.100.0/24 2001:db8:1::/48 ::ffff:198.51.100.0/120\n" in new
+    assert "not client_ip 192.168.1.0/24 fd00:1::/64 ::ffff:192.168.1.0/120\n" in new
+    assert "reverse_proxy {args[0]} {" in new
+    assert "not remote_ip 192.168.1.0/24 fd00:1::/64\n" in old
+    assert "reverse_proxy {args.0} {" in old
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "haproxy"])
+def test_a_server_with_a_name_is_waited_for(rendered: dict[str, str], proxy: str) -> None:
+    """Both look the name up once, when they start, and the network may come up later."""
+    assert "Restart=on-failure" in rendered[f"{proxy}-named.jellynet.conf"] or "Restart=on-failure" in whole(
+        rendered, f"{proxy}-named"
+    )
+    assert "Restart=on-failure" not in whole(rendered, f"{proxy}-plain")
+
+
+def test_while_the_wizard_is_unfinished_apache_excepts_the_challenge_over_plain_http_alone(
+    rendered: dict[str, str],
+) -> None:
+    plain, tls = rendered["apache-unfinished.sites.conf"].split("ServerName media.example.org")[1:3]
+    assert "RewriteRule !^/\\.well-known/acme-challenge/ - [R=503" in plain
+    assert "RewriteRule ^ - [R=503" in tls
 
 
 def test_what_a_staged_set_goes_through_names_the_program_and_the_doors(rendered: dict[str, str]) -> None:
