@@ -231,9 +231,12 @@ def _port_problems(
             "Set them apart, e.g. 8096 and 8920"
         )
     offered = {"http_port": values.get("http", "auto"), "https_port": values.get("https", False)}
+    domains = [str(site.get("domain") or "").lower() for site in sites]
     # On a media server the server's address is its own, as it should be.
     for site in sites if edge else []:
-        if port_problem("", site.get("server_port")) or not is_own_address(str(site.get("server_address") or ""), host):
+        if port_problem("", site.get("server_port")):
+            continue
+        if not is_own_address(str(site.get("server_address") or ""), host, domains):
             continue
         if int(site["server_port"]) in (80, 443):
             problems.append(
@@ -251,8 +254,11 @@ def _port_problems(
     return problems
 
 
-def is_own_address(address: str, host: Mapping[str, Any]) -> bool:
-    """Whether a server at ``address`` is on the edge itself; a name is what the edge resolved it to."""
+def is_own_address(address: str, host: Mapping[str, Any], domains: Iterable[str] = ()) -> bool:
+    """Whether a server at ``address`` is on the edge itself; a name is what the edge resolved it to.
+
+    The ``domains`` of the sites lead to the edge, also where the edge finds nothing behind them or its router's public address.
+    """
     bare = address.strip("[]").lower()
     if bare in ("localhost", "localhost.localdomain", "ip6-localhost"):
         return True
@@ -260,8 +266,11 @@ def is_own_address(address: str, host: Mapping[str, Any]) -> bool:
     if not is_address(bare):
         answers = host.get("servers", {}).items()
         behind = [item for key, found in answers if server_name(key) == bare for item in found.get("addresses", [])]
+    parsed = [found for found in map(_plain, behind) if found is not None]
+    if bare in domains and "servers" in host and all(found.is_global for found in parsed):
+        return True
     own = {_plain(item["address"]) for link in host.get("interfaces", []) for item in link.get("addresses", [])}
-    return any(found is not None and (found.is_loopback or found in own) for found in map(_plain, behind))
+    return any(found.is_loopback or found in own for found in parsed)
 
 
 def _plain(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -408,8 +417,10 @@ def wizard_done(server: Mapping[str, Any], remembered: bool) -> bool:
 def sites(values: Mapping[str, Any], host: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The normalised list that every template loops over; docs/architecture.md has its keys."""
     remembered = host.get("record", {}).get("wizard_done", {})
+    given = raw_sites(values)
+    domains = [str(raw.get("domain") or "").lower() for raw in given]
     found = []
-    for raw in raw_sites(values):
+    for raw in given:
         domain = str(raw.get("domain") or "").lower()
         address = str(raw.get("server_address") or "").strip("[]")
         port = int(raw.get("server_port") or 8096)
@@ -426,7 +437,7 @@ def sites(values: Mapping[str, Any], host: Mapping[str, Any]) -> list[dict[str, 
                 "server_key": key,
                 "server": {"address": address, "port": port, "path": raw.get("path") or ""},
                 "server_url": f"http://{bracketed}:{port}",
-                "server_is_local": is_own_address(address, host),
+                "server_is_local": is_own_address(address, host, domains),
                 "certificate": raw.get("certificate"),
                 "fullchain": raw.get("certificate_fullchain") or "",
                 "privkey": raw.get("certificate_privkey") or "",

@@ -144,6 +144,28 @@ def test_a_name_that_leads_elsewhere_or_nowhere_is_not_the_edge():
         assert problems(host=host, server_address="media.lan", http=True) == []
 
 
+@pytest.mark.parametrize(
+    ("addresses", "own"),
+    [
+        ((), True),
+        (("1.1.1.1",), True),
+        (("192.168.1.2",), True),
+        (("192.168.1.77",), False),
+        (("1.1.1.1", "10.0.0.9"), False),
+    ],
+)
+def test_a_site_s_own_domain_is_the_edge_unless_the_edge_finds_a_host_of_the_lan_behind_it(addresses, own):
+    host = resolved(*addresses, name="jellyfin.example.com")
+    found = problems(host=host, server_address="jellyfin.example.com", http=True)
+    assert len(found) == own and all("own server" in line for line in found)
+    (site,) = _site.sites({**GOOD, "server_address": "Jellyfin.example.com"}, host)
+    assert site["server_is_local"] is own
+
+
+def test_a_site_s_own_domain_is_not_judged_before_the_edge_was_asked():
+    assert problems(server_address="jellyfin.example.com", http=True) == []
+
+
 def test_a_proxy_that_would_be_its_own_server():
     for port in (80, 443):
         (found,) = problems(host=HOST, server_address="192.168.1.2", server_port=port)
