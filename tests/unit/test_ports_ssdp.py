@@ -201,7 +201,7 @@ def test_the_description_shows_up_as_jellyfin() -> None:
     root = ET.fromstring(body)
     space = "{urn:schemas-upnp-org:device-1-0}"
     assert root.get("configId") == str(device.config_id)
-    found = {child.tag.removeprefix(space): child.text for child in root.find(f"{space}device") or []}
+    found = {child.tag.removeprefix(space): child.text for child in root.iterfind(f"{space}device/*")}
     assert found["manufacturer"] == "Jellyfin" and found["friendlyName"] == "Müdia & <co>"
     assert found["UDN"] == f"uuid:{device.uuid}" and found["deviceType"] == device.type
     assert found["presentationURL"] == "http://192.168.1.2:8096/?a&b"
