@@ -40,7 +40,9 @@ class ActionModule(ActionBase):
         if args["edge"]:
             domains = [str(site.get("domain") or "").lower() for site in _site.raw_sites(args["values"])]
             found += _service_values.problems(args["values"], domains)
-            result["warnings"] = _site.warnings(args["values"], args["host"])
+            warnings = _site.warnings(args["values"], args["host"])
+            if warnings:
+                result["warnings"] = warnings
         result["changed"] = False
         if found:
             result["failed"] = True
