@@ -413,10 +413,10 @@ def bench_discovery(options: argparse.Namespace) -> None:
     print(f"\nMemory of the process afterwards: {memory:.1f} MB", flush=True)
 
 
-def answer_seconds(sock: socket.socket) -> float | None:
-    """From the question's sending to the answer's arrival by the kernel's own time stamp; the asker's wake-up is not in it."""
+def answer_seconds(sock: socket.socket, port: int) -> float | None:
+    """From the question's sending to the answer's, by the kernel's own time stamp; the asker's wake-up is not in it."""
     begun = time.time_ns()
-    sock.sendto(b"Who is JellyfinServer?", ("127.0.0.1", 7359))
+    sock.sendto(b"Who is JellyfinServer?", ("127.0.0.1", port))
     try:
         _data, ancillary, _flags, _peer = sock.recvmsg(2048, 64)
     except (TimeoutError, socket.timeout):
@@ -426,15 +426,18 @@ def answer_seconds(sock: socket.socket) -> float | None:
 
 
 def bench_latency(options: argparse.Namespace) -> None:
-    """How soon discovery answers while the relay is busy with four streams.
+    """How soon discovery answers while the relay is busy with four streams, and how soon a bare loop of the same rank does.
 
-    The asker stands for another machine: it goes before all that run here.
+    What the loop needs is the machine's. The asker stands for another machine: it goes before all that run here.
     """
+    ports = {"bare loop": 17359, "jellyfin-ports": 7359}
+    times: dict[str, list[float]] = {name: [] for name in ports}
     lost = 0
-    times: list[float] = []
     with contextlib.closing(Stand()) as stand:
         stand.origin(options.megabytes * 4_000_000)
         stand.ours("discovery")
+        stand.start("bare loop", ["/usr/bin/python3", "-c", BARE_LOOP, "17359"])
+        os.sched_setscheduler(stand.pids["bare loop"], os.SCHED_RR, os.sched_param(1))
         stand.ours("relay")
         time.sleep(2)
         streams, answers = many_streams(4)
@@ -443,22 +446,22 @@ def bench_latency(options: argparse.Namespace) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.settimeout(1)
             sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-            while streams.is_alive() and answers.empty() and len(times) < options.seconds * 100:
-                took = answer_seconds(sock)
-                if took is None:
-                    lost += 1
-                else:
-                    times.append(took)
-                time.sleep(0.11)  # a source gets ten answers a second
+            while streams.is_alive() and answers.empty() and len(times["bare loop"]) < options.seconds * 100:
+                for name, port in ports.items():
+                    took = answer_seconds(sock, port)
+                    if took is None:
+                        lost += 1
+                    else:
+                        times[name].append(took)
+                    time.sleep(0.06)  # a source gets ten answers a second
         os.setpriority(os.PRIO_PROCESS, 0, 0)
         streams.terminate()
-    times.sort()
-    print(
-        f"\nDiscovery (Nice={unit_nice('discovery')}) beside four streams through the relay, {len(times)} answers, {lost} missing:"
-        f" median {times[len(times) // 2] * 1000:.2f} ms, p99 {times[int(len(times) * 0.99)] * 1000:.2f} ms,"
-        f" slowest {times[-1] * 1000:.2f} ms",
-        flush=True,
-    )
+    print(f"\nDiscovery beside four streams through the relay, {lost} answers missing\n")
+    print("| | answers | median ms | p90 ms | p99 ms | slowest ms |\n|---|---:|---:|---:|---:|---:|")
+    for name, found in times.items():
+        found.sort()
+        marks = [found[int(len(found) * part)] * 1000 for part in (0.5, 0.9, 0.99)] + [found[-1] * 1000]
+        print(f"| {name} | {len(found)} | " + " | ".join(f"{mark:.2f}" for mark in marks) + " |", flush=True)
 
 
 def bench_rest(options: argparse.Namespace) -> None:

@@ -573,14 +573,31 @@ def test_only_services_are_given_way_to(ports: Ports) -> None:
 # Under fire
 
 
-def test_discovery_is_prompt_while_the_relay_is_busy(ports: Ports) -> None:
-    job = ports.begin("client", "busy", to=ports.address("edge"), port=8096, seconds=8)
+@pytest.fixture
+def real_time(ports: Ports) -> Iterator[None]:
+    """The unit's LimitRTPRIO= is for systemd to raise; the lab's has no right to, but it may give the priority itself."""
+    host = ports.lab.host("edge")
+    folder = "/run/systemd/system/jellyfin-ports-discovery.service.d"
+    put(host, f"{folder}/lab.conf", "[Service]\nCPUSchedulingPolicy=rr\nCPUSchedulingPriority=1\n")
+    again = "systemctl daemon-reload; systemctl restart jellyfin-ports-discovery.service"
+    assert host.run(again).rc == 0
+    yield
+    assert host.run(f"rm -r {folder}; {again}").rc == 0
+
+
+def test_discovery_is_prompt_while_the_relay_is_busy(ports: Ports, real_time: None) -> None:
+    host = ports.lab.host("edge")
+    assert host.check_output("systemctl show -P LimitRTPRIO jellyfin-ports-discovery") == "1"
+    job = ports.begin("client", "busy", to=ports.address("edge"), port=8096, seconds=12)
     time.sleep(1)
-    seen = ports.peer("upstairs", "patient", to=ports.address("edge", "vlan"), rounds=50, pause=0.1, seconds=1)
+    seen = ports.peer("upstairs", "patient", to=ports.address("edge", "vlan"), rounds=100, pause=0.1, seconds=1)
+    policy = host.check_output("chrt -p $(systemctl show -P MainPID jellyfin-ports-discovery)")
+    assert ports.status()["processes"]["discovery"]["urgent"] and "SCHED_RR" in policy, policy
     passed = ports.result(job)
-    assert seen["answered"] == 50 and passed["bytes"] > 50_000_000
-    print(f"slowest of 50 answers {seen['times'][-1] * 1000:.1f} ms, median {seen['times'][25] * 1000:.2f} ms")
-    assert seen["times"][25] < 0.05
+    assert seen["answered"] == 100 and passed["bytes"] > 50_000_000
+    marks = {name: round(seen["times"][at] * 1000, 2) for name, at in (("median", 50), ("p90", 90), ("slowest", 99))}
+    print(f"100 answers while the relay passed {passed['bytes'] / 1e9:.1f} GB, ms: {marks}")
+    assert marks["p90"] < 5, marks
 
 
 def test_a_flood_from_outside_stops_nobody_inside(ports: Ports) -> None:

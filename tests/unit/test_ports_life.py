@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from jellyfin_ports import cli, discover, probe, systemd
+from jellyfin_ports import cli, discover, probe, systemd, urgency
 from jellyfin_ports.client_discovery import parse_identity
 from jellyfin_ports.client_discovery_service import ClientDiscovery, Verdict
 from jellyfin_ports.config import Upstream, parse
@@ -201,6 +201,56 @@ def test_discover_fails_where_nothing_is_found(
     monkeypatch.setattr(discover, "discover", lambda seconds, hosts: {**reported(problems=[])})
     assert cli.main(["discover", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["jellyfin"][0]["id"] == SERVER_ID
+
+
+# Its rank among the processes
+
+
+class Clock:
+    """A second passes with each tick, of which the process used what the test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, refused: bool = False) -> None:
+        self.now = self.used = 0.0
+        self.asked: list[int] = []
+        self.refused = refused
+        monkeypatch.setattr(urgency.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(urgency.time, "process_time", lambda: self.used)
+        monkeypatch.setattr(urgency.os, "sched_setscheduler", self.set)
+
+    def set(self, pid: int, policy: int, parameters: os.sched_param) -> None:
+        assert pid == 0 and parameters.sched_priority == (1 if policy == os.SCHED_RR else 0)
+        self.asked.append(policy)
+        if self.refused:
+            raise PermissionError(1, "not here")
+
+    def second(self, rank: urgency.Urgency, used: float) -> None:
+        self.now += 1.0
+        self.used += used
+        rank.tick()
+
+
+def test_it_goes_before_others_unless_it_is_flooded(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    rank = urgency.Urgency()
+    rank.rise()
+    clock.second(rank, 0.05)
+    assert rank.urgent and clock.asked == [os.SCHED_RR]
+    clock.second(rank, 0.9)
+    assert not rank.urgent and clock.asked[1:] == [os.SCHED_OTHER]
+    for used in (0.9, 0.2):  # still too much to come back
+        clock.second(rank, used)
+    assert not rank.urgent
+    clock.second(rank, 0.01)
+    assert rank.urgent and clock.asked[2:] == [os.SCHED_RR]
+
+
+def test_where_it_may_not_it_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, refused=True)
+    rank = urgency.Urgency()
+    for _ in range(3):
+        rank.rise()
+        clock.second(rank, 0.01)
+    assert not rank.urgent and len(clock.asked) == 1
 
 
 # systemd

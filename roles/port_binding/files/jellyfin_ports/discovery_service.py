@@ -21,6 +21,7 @@ from .interfaces import Interface, read_interfaces, watch_socket
 from .runtime import PortTaken
 from .ssdp_service import Ssdp
 from .upstreams import Memory, Watcher
+from .urgency import Urgency
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +41,11 @@ class DiscoveryService:
         self._watcher: Watcher | None = None
         self._netlink: socket.socket | None = None
         self._settling: asyncio.TimerHandle | None = None
+        self._urgency = Urgency()
 
     async def start(self, config: Config, sockets: dict[str, socket.socket]) -> None:
         self._config = config
+        self._urgency.rise()
         self._loop = asyncio.get_running_loop()
         self._memory = Memory(systemd.state_directory())
         self._interfaces = read_interfaces()
@@ -147,6 +150,7 @@ class DiscoveryService:
             self._ssdp.servers_changed()
 
     def tick(self) -> None:
+        self._urgency.tick()
         if self._clients is not None:
             self._clients.tick()
         if self._ssdp is not None:
@@ -163,6 +167,7 @@ class DiscoveryService:
         assert self._watcher is not None
         lan = self._config.lan
         return {
+            "urgent": self._urgency.urgent,
             "lan": [str(n) for n in lan.networks],
             "interfaces": [
                 {"name": i.name, "addresses": [str(a) for a in i.addresses], "lan": i.lan_address(lan) is not None}
