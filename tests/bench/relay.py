@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measures jellyfin-ports beside HAProxy and nginx, in one run on loopback, one worker each.
 
-Needs the Debian packages haproxy, nginx-light (or nginx), wrk and python3-aiohttp, and nothing else that is busy:
+Needs the Debian packages haproxy, nginx-light (or nginx), wrk, curl and python3-aiohttp, and nothing else that is busy:
 
     python3 tests/bench/relay.py                  everything, about 6 minutes
     python3 tests/bench/relay.py stream requests  some of it
@@ -12,7 +12,7 @@ Needs the Debian packages haproxy, nginx-light (or nginx), wrk and python3-aioht
     python3 tests/bench/relay.py crowd            500 streams and 2,000 websockets at once
 
 CPU is what the relay's own process used (user and system), read from /proc; medians of --rounds rounds that take turns.
-Our processes have the Nice= that their unit gives them.
+Our processes have the rank that their unit gives them; discovery takes its real-time priority by itself, which needs root here.
 """
 
 from __future__ import annotations
