@@ -52,9 +52,7 @@ def flight(shape: str, version: int, modulus: int, exponent: int) -> bytes:
     # SSL 3.0 has no length before it (RFC 6101 §5.6.7).
     exchange = encrypted if version == _tls_hello.SSL3 else struct.pack(">H", size) + encrypted
     message = b"\x10" + len(exchange).to_bytes(3, "big") + exchange
-    return (
-        _record(22, version, message) + _record(20, version, b"\x01") + _record(22, version, secrets.token_bytes(64))
-    )
+    return _record(22, version, message) + _record(20, version, b"\x01") + _record(22, version, secrets.token_bytes(64))
 
 
 def _first_flight(reader: Reader) -> bool:
@@ -75,7 +73,7 @@ def _first_flight(reader: Reader) -> bool:
 
 
 def reaction(target: Any, shape: str, version: int, key: tuple[int, int], deadline: float) -> str | None:
-    """What the server does: an alert, a closed connection, silence. None where it has no key exchange by RSA."""
+    """What the server does: an alert, a closed connection, silence. None where it takes none of the suites."""
     hello = _tls_hello.client_hello(SUITES, (version,), (), target.server_name)
     with socket.create_connection((target.address, target.port), timeout=target.timeout) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -113,7 +111,7 @@ def probe(target: Any, version: int, key: tuple[int, int], deadline: float) -> t
                     return "", "the time was too short for it"
                 said = reaction(target, shape, version, key, deadline)
                 if said is None:
-                    return "", ""
+                    return "", "the server refuses the suites that this probe speaks"
                 seen[shape].add(said)
     except (HelloError, OSError, struct.error) as problem:
         return "", f"the server broke off: {problem}"

@@ -119,9 +119,10 @@ def test_ssl3_sends_the_secret_without_a_length() -> None:
     assert found == ("a strong oracle", "")
 
 
-def test_a_server_without_rsa_key_exchange_is_none() -> None:
+def test_a_server_that_refuses_our_suites_is_no_verdict() -> None:
     with server(lambda secret, turn: MAC, first=record(21, b"\x02\x28")) as target:
-        assert _tls_robot.probe(target, _tls_hello.TLS12, PUBLIC, time.monotonic() + 20) == ("", "")
+        found = _tls_robot.probe(target, _tls_hello.TLS12, PUBLIC, time.monotonic() + 20)
+    assert found == ("", "the server refuses the suites that this probe speaks")
 
 
 def test_a_server_that_stalls_costs_no_more_than_the_time_that_is_left() -> None:
