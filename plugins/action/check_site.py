@@ -8,11 +8,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.plugins.action import ActionBase
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _site
 from ansible_collections.jellynet.jellyfin.plugins.plugin_utils import _service_values
 
 PROXY_ROWS = Path(__file__).resolve().parents[2] / "roles" / "reverse_proxy" / "vars"
+
+
+def proxy_rows() -> dict[str, Any]:
+    """What the role reverse_proxy knows of each proxy: plain data."""
+    return {
+        path.stem: yaml.safe_load(path.read_text(encoding="utf-8")).get("_reverse_proxy_row", {})
+        for path in PROXY_ROWS.glob("*.yml")
+        if path.stem != "main"
+    }
 
 
 class ActionModule(ActionBase):
@@ -33,7 +43,7 @@ class ActionModule(ActionBase):
         found = _site.problems(
             args["values"],
             args["host"],
-            proxies=[row.stem for row in PROXY_ROWS.glob("*.yml") if row.stem != "main"],
+            proxies=proxy_rows(),
             defined=list(task_vars or {}),
             edge=args["edge"],
         )

@@ -13,6 +13,8 @@ from ansible_collections.jellynet.jellyfin.plugins.module_utils import _cidr
 
 # \Z and not $, which would let a line's end pass.
 _PATH = re.compile(r"^(?:/[A-Za-z0-9._~-]+)+/?\Z")
+_CHECKSUM = re.compile(r"^sha256:[0-9a-f]{64}\Z")
+_NUMBERED = re.compile(r"^v?(\d+(?:\.\d+)*)[A-Za-z0-9.+~-]*\Z")
 _POLICY = re.compile(r"^[\x20-\x7e]*\Z")
 
 
@@ -33,6 +35,58 @@ def _path_problem(value: Any) -> str | None:
             "e.g. /System/Restart"
         )
     return None
+
+
+def binary_problems(values: Mapping[str, Any], row: Mapping[str, Any], host: Mapping[str, Any]) -> list[str]:
+    """What is wrong with reverse_proxy_binary, where the row of the chosen proxy needs or takes one.
+
+    ``host`` says the architecture; before it was looked at, any that is named will do.
+    """
+    binary = values.get("reverse_proxy_binary") or {}
+    kind = row.get("binary")
+    if kind not in ("required", "optional"):
+        return []
+    if not isinstance(binary, Mapping):
+        return [f"reverse_proxy_binary is {binary!r}: give a version and, by architecture, a source and its checksum"]
+    version = str(binary.get("version") or "")
+    if kind == "optional" and not version:
+        return []
+    architecture = str(host.get("architecture") or "")
+    named = [binary.get(architecture)] if architecture else [item for key, item in binary.items() if key != "version"]
+    if not version or not any(_is_program(item) for item in named):
+        where = (
+            f"{architecture} (this host's architecture)" if architecture else "the host's architecture (e.g. x86_64)"
+        )
+        return [
+            f"jellyfin_proxy is {values.get('proxy')}, which needs its program named. Set reverse_proxy_binary to a version and, below "
+            f"{where}, the source (an https:// address, or a file on the controller; a binary, .tar.gz or .zip) and its checksum as "
+            f"sha256:<64 digits>. An example is in docs/proxies/{values.get('proxy')}.md"
+        ]
+    minimum = str(row.get("minimum") or "0")
+    if not _NUMBERED.match(version):
+        return [f"reverse_proxy_binary.version is {version!r}: give a number such as {minimum}.0"]
+    if _numbers(version) < _numbers(minimum):
+        return [
+            f"reverse_proxy_binary.version is {version}; the configuration needs {minimum} or newer. Name a newer one"
+        ]
+    return []
+
+
+def _is_program(item: Any) -> bool:
+    return (
+        isinstance(item, Mapping)
+        and isinstance(item.get("source"), str)
+        and item["source"] != ""
+        and _CHECKSUM.match(str(item.get("checksum") or "")) is not None
+    )
+
+
+def _numbers(version: str) -> list[int]:
+    """The numbers that a version begins with, those at the end that are 0 left out."""
+    numbers = [int(part) for part in re.findall(r"\d+", _NUMBERED.match(version).group(1))]  # type: ignore[union-attr]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return numbers
 
 
 def problems(values: Mapping[str, Any]) -> list[str]:

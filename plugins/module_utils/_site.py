@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.jellynet.jellyfin.plugins.module_utils import _cidr, _proxy_values, _role_values
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import _cidr, _proxy_values, _role_values, _switch
 
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETSENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
@@ -27,8 +27,13 @@ TESTED = {"debian": ("12", "13")}
 # Names that no public CA may certify (RFC 6761, RFC 6762, RFC 8375, ICANN's .internal).
 NOT_PUBLIC = ("local", "localhost", "lan", "internal", "home.arpa", "home", "test", "invalid", "example", "corp")
 
-# Ports that the edge itself needs on TCP, and for what.
-RESERVED_TCP = {80: "the proxy's redirect and ACME", 443: "the proxy", 22: "SSH"}
+# Ports that the edge itself needs on TCP, and for what; besides the one on which certbot answers the CA.
+RESERVED_TCP = {80: "the proxy's redirect and ACME", 443: "the proxy", 22: "SSH", 1900: "SSDP's description"}
+ACME_PORT = 888
+ACME_IS = "certbot, which answers the CA there"
+
+# What the LAN is offered, and whether `auto` is an answer.
+SWITCHES = {"http": True, "discovery": True, "ssdp": True, "https": False, "hdhomerun": False}
 
 # Values of one site that `jellyfin_sites` may give; each is the same word as its scalar without `jellyfin_`.
 SITE_KEYS = (
@@ -41,6 +46,8 @@ SITE_KEYS = (
     "certificate_privkey",
     "certificate_key_types",
 )
+
+LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost")
 
 # \Z and not $, which would let a line's end pass.
 _LABEL = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
@@ -215,16 +222,22 @@ def _port_problems(
 ) -> list[str]:
     problems = []
     ports = {}
+    acme = acme_port(values)
+    taken = {acme: ACME_IS, **RESERVED_TCP}
     for key in ("http_port", "https_port"):
         problem = port_problem("jellyfin_" + key, values.get(key))
         if problem:
             problems.append(problem)
             continue
         port = ports[key] = int(values[key])
-        if port in RESERVED_TCP:
+        if port in taken:
             problems.append(
-                f"jellyfin_{key} is {port}: that port belongs to {RESERVED_TCP[port]}. Choose another, e.g. 8096 or 8920"
+                f"jellyfin_{key} is {port}: that port belongs to {taken[port]}. Choose another, e.g. 8096 or 8920"
             )
+    if acme in RESERVED_TCP:
+        problems.append(
+            f"certificate_acme_port is {acme}: that port belongs to {RESERVED_TCP[acme]}. Choose another below 1024, e.g. {ACME_PORT}"
+        )
     if len(ports) == 2 and ports["http_port"] == ports["https_port"]:
         problems.append(
             f"jellyfin_http_port and jellyfin_https_port are both {ports['http_port']}: one port cannot be both. "
@@ -243,9 +256,13 @@ def _port_problems(
                 f"{site['_name']}server_address is {site['server_address']!r}, which is the edge itself, and {site['_name']}server_port "
                 f"is {site['server_port']}: the proxy would be its own server. Give the port on which Jellyfin listens, e.g. 8096"
             )
+        if int(site["server_port"]) == acme:
+            problems.append(
+                f"{site['_name']}server_address is {site['server_address']!r}, which is the edge itself, and {site['_name']}server_port "
+                f"is {acme}: that port belongs to {ACME_IS}. Have Jellyfin listen on another, e.g. 8096, or set certificate_acme_port"
+            )
         for key, port in ports.items():
-            asked = offered[key]
-            if int(site["server_port"]) == port and str(asked).lower() in ("true", "yes", "on", "1"):
+            if int(site["server_port"]) == port and _switch.read(offered[key]) == _switch.ON:
                 switch = "jellyfin_" + key[: -len("_port")]
                 problems.append(
                     f"{site['_name']}server_port and jellyfin_{key} are both {port} on the edge itself: the relay would be its "
@@ -254,13 +271,88 @@ def _port_problems(
     return problems
 
 
+def acme_port(values: Mapping[str, Any]) -> int:
+    """Where certbot answers; a value that is none is told of elsewhere."""
+    given = values.get("certificate_acme_port")
+    return ACME_PORT if port_problem("", given) else int(given or 0)
+
+
+def _switch_problems(values: Mapping[str, Any]) -> list[str]:
+    found = []
+    for key, auto in SWITCHES.items():
+        said = _switch.read(values.get(key, False))
+        if said is None or (said == _switch.AUTO and not auto):
+            found.append(
+                f"jellyfin_{key} is {values[key]!r}: give {'auto, true or false' if auto else 'true or false'}"
+            )
+    return found
+
+
+def _one_server(site: Mapping[str, Any]) -> tuple[str, int] | None:
+    """The server of a site in one spelling, as far as that is known without asking; None where its values are no good."""
+    if address_problem("", site.get("server_address")) or port_problem("", site.get("server_port")):
+        return None
+    bare = str(site["server_address"]).strip("[]").lower().rstrip(".")
+    if bare in (*LOCAL_NAMES, "::1"):
+        bare = "127.0.0.1"
+    return str(_plain(bare) or bare) + "".join(bare.partition("%")[1:]), int(site["server_port"])
+
+
+def _base_url_problems(sites: list[dict[str, Any]]) -> list[str]:
+    """A Jellyfin has one BaseUrl, so all sites that lead to it have the same path."""
+    first: dict[tuple[str, int], dict[str, Any]] = {}
+    found = []
+    for site in sites:
+        server = _one_server(site)
+        if server is None:
+            continue
+        other = first.setdefault(server, site)
+        if (other.get("path") or "") != (site.get("path") or ""):
+            found.append(
+                f"{site['_name']}path is {site.get('path') or ''!r} ({site.get('domain')}) and {other['_name']}path is "
+                f"{other.get('path') or ''!r} ({other.get('domain')}), but both lead to the server {server_key(*server)}, and a Jellyfin has one "
+                "path (its BaseUrl). Give both sites the same path, or each a server of its own"
+            )
+    return found
+
+
+def _server_network_problems(values: Mapping[str, Any]) -> list[str]:
+    found: list[str | None] = []
+    name, proxies = "server_network_known_proxies", values.get("server_network_known_proxies")
+    if proxies not in (None, "", "auto"):
+        if not isinstance(proxies, (list, tuple)):
+            found.append(f"{name} is {proxies!r}: give auto, or a list of addresses such as [192.168.1.2]")
+        else:
+            found += [_known_proxy_problem(name, item) for item in proxies]
+    folder = values.get("server_network_config_dir")
+    if folder not in (None, "") and (not str(folder).startswith("/") or re.search(r"[\x00-\x1f]", str(folder))):
+        found.append(
+            f"server_network_config_dir is {folder!r}: give the absolute path of the server's configuration folder, e.g. /etc/jellyfin, or '' "
+            "for the one that the package or the unit names"
+        )
+    path = values.get("server_network_base_url")
+    if path not in (None, "", "auto"):
+        found.append(path_problem("server_network_base_url", path))
+    return [problem for problem in found if problem]
+
+
+def _known_proxy_problem(name: str, item: Any) -> str | None:
+    """Jellyfin takes addresses, networks and host names; anything else it passes over without a word."""
+    if isinstance(item, str) and "/" in item and "://" not in item:
+        too_wide = "whoever comes would be believed about who he is. Name the address of your own proxy"
+        return _cidr.problem(name, item, "192.168.1.0/24", too_wide)
+    if isinstance(item, str) and (is_address(item) or all(_HOST_LABEL.match(label) for label in item.split("."))):
+        return None
+    return f"{name} holds {item!r}: give the addresses from which the edge talks to the server, e.g. [192.168.1.2]"
+
+
 def is_own_address(address: str, host: Mapping[str, Any], domains: Iterable[str] = ()) -> bool:
     """Whether a server at ``address`` is on the edge itself; a name is what the edge resolved it to.
 
     The ``domains`` of the sites lead to the edge, also where the edge finds nothing behind them or its router's public address.
     """
     bare = address.strip("[]").lower()
-    if bare in ("localhost", "localhost.localdomain", "ip6-localhost"):
+    if bare in LOCAL_NAMES:
         return True
     behind = [bare]
     if not is_address(bare):
@@ -308,7 +400,7 @@ def problems(
 ) -> list[str]:
     """All that is wrong, each a sentence with the variable, its value and what to do.
 
-    ``proxies`` are the rows that the role reverse_proxy has; ``defined`` the names of all variables of the host.
+    ``proxies`` are the rows that the role reverse_proxy has, by name; ``defined`` the names of all variables of the host.
     """
     sites = raw_sites(values)
     found = []
@@ -324,10 +416,15 @@ def problems(
     names = [str(site.get("domain") or "").lower() for site in sites]
     for name in sorted({name for name in names if name and names.count(name) > 1}):
         found.append(f"jellyfin_sites names {name!r} twice: one domain leads to one server. Drop or rename one of them")
+    found += _base_url_problems(sites)
+    found += _switch_problems(values)
     found += _port_problems(values, sites, host, edge)
     found += _lan_problems(values.get("lan", "auto"))
     found += _proxy_values.problems(values)
-    found += _role_values.problems(values)
+    rows = proxies if isinstance(proxies, Mapping) else {}
+    found += _proxy_values.binary_problems(values, rows.get(values.get("proxy")) or {}, host) if edge else []
+    found += _role_values.problems(values, names, host)
+    found += _server_network_problems(values)
     found += _acme_problems(values, sites)
     choices = sorted(proxies)
     if values.get("proxy") not in choices:
@@ -370,10 +467,6 @@ def server_name(key: str) -> str:
     return key.rpartition(":")[0].lower()
 
 
-def _off(value: Any) -> bool:
-    return str(value).lower() in ("false", "no", "off", "0")
-
-
 def warnings(values: Mapping[str, Any], host: Mapping[str, Any]) -> list[str]:
     """What is allowed, but is hardly meant: a container that publishes a port of the LAN's to the edge alone."""
     local = host.get("server_install", {}).get("loopback", {})
@@ -384,7 +477,11 @@ def warnings(values: Mapping[str, Any], host: Mapping[str, Any]) -> list[str]:
         ("discovery", "udp", 7359, "client discovery"),
         ("ssdp", "udp", 1900, "SSDP"),
     ):
-        if _off(values.get(variable, "auto")) or port_problem("", port) or int(port or 0) not in local.get(proto, []):
+        if (
+            _switch.read(values.get(variable, "auto")) == _switch.OFF
+            or port_problem("", port)
+            or int(port or 0) not in local.get(proto, [])
+        ):
             continue
         names = [
             container["name"]

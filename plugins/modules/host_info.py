@@ -116,7 +116,7 @@ services:
   type: dict
   returned: always
 firewalls:
-  description: Whether firewalld and ufw are installed and active.
+  description: Whether firewalld and ufw are installed and active, and firewalld's zones by their files.
   type: dict
   returned: always
 record:
@@ -181,6 +181,12 @@ def services() -> dict[str, str]:
     }
 
 
+def firewalld_zones() -> list[str]:
+    """The zones that have a file."""
+    paths = glob.glob("/usr/lib/firewalld/zones/*.xml") + glob.glob("/etc/firewalld/zones/*.xml")
+    return sorted({os.path.basename(path)[: -len(".xml")] for path in paths})
+
+
 def ufw_enabled() -> bool:
     """ufw keeps its state in a file; the command would take longer and says the same."""
     return bool(re.search(r"^ENABLED=[\"']?yes", _debian.read("/etc/ufw/ufw.conf"), re.MULTILINE | re.IGNORECASE))
@@ -242,6 +248,7 @@ def main() -> None:
             "firewalld": {
                 "installed": "firewalld" in packages,
                 "active": "firewalld" in packages and unit_active(module, "firewalld.service"),
+                "zones": firewalld_zones() if "firewalld" in packages else [],
             },
             "ufw": {"installed": "ufw" in packages, "active": "ufw" in packages and ufw_enabled()},
         },

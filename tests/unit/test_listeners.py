@@ -8,7 +8,9 @@ from pathlib import Path
 import jinja2
 import pytest
 import yaml
+from ansible.errors import AnsibleFilterError
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.jellynet.jellyfin.plugins.filter.switch import switch
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
@@ -16,7 +18,7 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 def listeners(held=(), local=(), **user):
     """`_jellyfin_listeners` with TCP and UDP ports that are held, and those of them that only the edge itself reaches."""
     environment = jinja2.Environment()
-    environment.filters["bool"] = boolean
+    environment.filters["jellynet.jellyfin.switch"] = switch
     ports = {"tcp": list(local), "udp": list(local)}
     values = {
         "jellyfin_http": "auto",
@@ -51,14 +53,28 @@ def test_what_the_server_holds_is_left_to_it():
     assert listeners(held) == dict.fromkeys(("http", "https", "discovery", "ssdp"), "server") | {"hdhomerun": "nobody"}
 
 
-@pytest.mark.parametrize("said", [False, "no", "False"])
-def test_what_is_off_is_nobodys(said):
-    found = listeners((8096, 7359, 1900), jellyfin_http=said, jellyfin_discovery=said, jellyfin_ssdp=said)
+EVERY = ("http", "https", "discovery", "ssdp", "hdhomerun")
+OFF = [False, 0, "no", "False", "off", "Off", "0", "n"]
+ON = [True, 1, "yes", "True", "on", "ON", "1", "y"]
+
+
+@pytest.mark.parametrize("said", OFF)
+@pytest.mark.parametrize("held", [(), (8096, 7359, 1900)])
+def test_what_is_off_is_nobodys(said, held):
+    found = listeners(held, **{f"jellyfin_{name}": said for name in EVERY})
     assert set(found.values()) == {"nobody"}
 
 
-def test_what_is_asked_for_is_ours_whoever_holds_it():
-    assert listeners((8096, 7359), jellyfin_http=True, jellyfin_discovery=True)["http"] == "relay"
+@pytest.mark.parametrize("said", ON)
+def test_what_is_asked_for_is_ours_whoever_holds_it(said):
+    found = listeners((8096, 7359, 1900), **{f"jellyfin_{name}": said for name in EVERY})
+    assert set(found.values()) == {"relay"}
+
+
+@pytest.mark.parametrize("said", ["enabled", "", None, 2, "Auto", 1.5, ["auto"]])
+def test_what_is_neither_auto_nor_a_boolean_is_not_guessed_at(said):
+    with pytest.raises(AnsibleFilterError, match="auto, true or false"):
+        listeners(jellyfin_http=said)
 
 
 def test_what_the_server_holds_on_loopback_alone_nobody_offers():
@@ -71,7 +87,7 @@ def test_what_the_server_holds_on_loopback_alone_nobody_offers():
 def announced(local=(), published=(), http="relay"):
     """What the service is told to announce of two sites, by `upstreams.json.j2`."""
     environment = jinja2.Environment(trim_blocks=True)
-    environment.filters.update({"to_json": json.dumps, "bool": boolean})
+    environment.filters.update({"to_json": json.dumps, "bool": boolean, "jellynet.jellyfin.switch": switch})
     site = {"server_address": "10.0.0.1", "server_url": "http://10.0.0.1:8096", "path": "/j", "server_is_local": True}
     text = environment.from_string((ROLES / "port_binding" / "templates" / "upstreams.json.j2").read_text()).render(
         _jellyfin_sites=[{**site, "domain": "a.example"}, {**site, "domain": "b.example"}],

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.jellynet.jellyfin.plugins.module_utils import _role_values, _site
+from ansible_collections.jellynet.jellyfin.plugins.module_utils import _proxy_values, _role_values, _site
 from ansible_collections.jellynet.jellyfin.plugins.plugin_utils import _service_values
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 DOMAINS = ["a.example", "b.example"]
+SITE = "media.example.org"
+PAIR = {"fullchain": "/etc/a.pem", "privkey": "/etc/a.key"}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,25 @@ DOMAINS = ["a.example", "b.example"]
     [
         ({"reverse_proxy_tls_profile": "old"}, "reverse_proxy_tls_profile is 'old'", "intermediate, modern"),
         ({"port_binding_tls_profile": "Modern"}, "port_binding_tls_profile is 'Modern'", "intermediate, modern"),
+        ({"reverse_proxy_log_requests": "none"}, "reverse_proxy_log_requests is 'none'", "errors, all"),
+        ({"port_binding_yield_to": "jellyfin.service"}, "port_binding_yield_to", "give a list"),
+        (
+            {"port_binding_yield_to": ["a.service", "jellyfin"]},
+            "port_binding_yield_to: jellyfin is no unit",
+            "services",
+        ),
+        ({"port_binding_yield_to": ["a.service\n"]}, "port_binding_yield_to", "services"),
+        ({"port_binding_dlna": "enabled"}, "port_binding_dlna is 'enabled'", "auto, true or false"),
+        ({"certificate_acme_port": 8888}, "certificate_acme_port is 8888", "1 to 1023"),
+        ({"certificate_acme_port": "http"}, "certificate_acme_port is 'http'", "1 to 1023"),
+        ({"certificate_acme_port": 0}, "certificate_acme_port is 0", "1 to 1023"),
+        ({"certificate_renew_days": -1}, "certificate_renew_days is -1", "from 0"),
+        ({"certificate_local_ca_days": 0}, "certificate_local_ca_days is 0", "1 to 366"),
+        ({"certificate_local_ca_days": 400}, "certificate_local_ca_days is 400", "1 to 366"),
+        ({"certificate_files_rsa": ["x"]}, "certificate_files_rsa is ['x']", "mapping"),
+        ({"certificate_files_rsa": {SITE: {"fullchain": "/a"}}}, f"certificate_files_rsa[{SITE}]", "exactly"),
+        ({"certificate_files_rsa": {SITE: {**PAIR, "privkey": "b"}}}, f"certificate_files_rsa[{SITE}].privkey", "'b'"),
+        ({"firewall_zone": "my zone"}, "firewall_zone is 'my zone'", "public"),
         ({"port_binding_trusted_proxies": "10.0.0.0/8"}, "port_binding_trusted_proxies", "give a list"),
         ({"port_binding_trusted_proxies": ["10.0.0.1/8"]}, "port_binding_trusted_proxies", "10.0.0.0/8"),
         ({"port_binding_trusted_proxies": ["0.0.0.0/0"]}, "port_binding_trusted_proxies", "believed"),
@@ -38,7 +59,7 @@ DOMAINS = ["a.example", "b.example"]
 def test_a_bad_value_is_named_with_its_cure(values: dict[str, Any], start: str, words: str) -> None:
     (said,) = _role_values.problems(values)
     assert said.startswith(start) and words in said
-    good = {"domain": "media.example.org", "server_address": "127.0.0.1"}
+    good = {"domain": SITE, "server_address": "127.0.0.1"}
     assert said in _site.problems({**good, **values}, {}, ["nginx"]), "the first check asks for it"
 
 
@@ -46,7 +67,15 @@ def test_good_values_pass() -> None:
     good = {
         "reverse_proxy_tls_profile": "modern",
         "port_binding_tls_profile": "intermediate",
+        "reverse_proxy_log_requests": "all",
         "port_binding_trusted_proxies": ["192.168.1.5/32"],
+        "port_binding_yield_to": ["jellyfin.service", "container@media.service"],
+        "port_binding_dlna": "no",
+        "certificate_acme_port": "889",
+        "certificate_renew_days": 0,
+        "certificate_local_ca_days": 366,
+        "certificate_files_rsa": {SITE: PAIR},
+        "firewall_zone": "public",
         "firewall_extra_ports": [
             {"port": 8443},
             {"port": "9000-9010", "proto": "udp", "sources": ["10.0.0.0/8", "fd00::1"], "comment": "x"},
@@ -57,6 +86,37 @@ def test_good_values_pass() -> None:
     assert _role_values.problems(good) == []
     assert _role_values.problems({}) == []
     assert _role_values.problems(dict.fromkeys(good, "")) == [], "not defined, before ansible-core 2.19"
+
+
+def test_a_second_pair_is_for_a_site() -> None:
+    (said,) = _role_values.problems({"certificate_files_rsa": {"Media.example.org": PAIR}}, [SITE])
+    assert said.startswith("certificate_files_rsa[Media.example.org] is for no site") and SITE in said
+    values = {"domain": SITE, "server_address": "127.0.0.1", "certificate_files_rsa": {"other.example.org": PAIR}}
+    assert any("is for no site" in line for line in _site.problems(values, {}, ["nginx"]))
+    assert _role_values.problems({"certificate_files_rsa": {SITE: PAIR}}, [SITE]) == []
+
+
+@pytest.mark.parametrize(
+    ("firewall", "firewalld", "ufw", "refused"),
+    [
+        ("firewalld", {"active": False}, {"active": False}, True),
+        ("auto", {"active": True}, {"active": True}, True),
+        ("auto", {"active": False}, {"active": False}, True),
+        ("auto", {"active": False}, {"active": True}, False),
+        ("ufw", {"active": True}, {"active": False}, False),
+        ("none", {"active": True}, {"active": False}, False),
+    ],
+)
+def test_a_zone_is_one_that_firewalld_has(
+    firewall: str, firewalld: dict[str, Any], ufw: dict[str, Any], refused: bool
+) -> None:
+    host = {"firewalls": {"firewalld": {**firewalld, "zones": ["home", "public"]}, "ufw": ufw}}
+    values = {"firewall": firewall, "firewall_zone": "lan"}
+    found = _role_values.problems(values, [], host)
+    assert len(found) == refused and all("home, public" in line for line in found)
+    assert _role_values.problems({**values, "firewall_zone": "home"}, [], host) == []
+    host["firewalls"]["firewalld"]["zones"] = []
+    assert _role_values.problems(values, [], host) == [], "firewalld is not there yet"
 
 
 def test_the_profiles_are_those_of_the_data_file() -> None:
@@ -128,11 +188,15 @@ def test_what_the_service_takes_passes() -> None:
 
 def test_every_value_that_the_check_reads_is_handed_to_it() -> None:
     handed = yaml.safe_load((ROLES / "jellyfin" / "vars" / "main.yml").read_text())["_jellyfin_values"]
-    source = "".join(Path(module.__file__).read_text() for module in (_role_values, _service_values))
-    for role in ("firewall", "port_binding", "reverse_proxy"):
+    modules = (_role_values, _service_values, _site, _proxy_values)
+    source = "".join(Path(module.__file__).read_text() for module in modules)
+    for role in ("certificate", "firewall", "port_binding", "reverse_proxy", "server_network"):
         options = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"][
             "options"
         ]
         for name in options:
             if f'"{name}"' in source:
-                assert name in handed and json.dumps(handed[name]).find(name) > 0, name
+                key = name if name in handed else name.replace("reverse_proxy_", "", 1)
+                assert key in handed and json.dumps(handed[key]).find(name) > 0, name
+    for name in _site.SWITCHES:
+        assert f"jellyfin_{name} " in handed[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.jellynet.jellyfin.plugins.action import check_site
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _site
 
 PROXIES = ("nginx", "caddy")
@@ -171,6 +172,164 @@ def test_a_proxy_that_would_be_its_own_server():
         (found,) = problems(host=HOST, server_address="192.168.1.2", server_port=port)
         assert "the proxy would be its own server" in found and "jellyfin_server_port" in found
         assert problems(host=HOST, server_address="192.168.1.10", server_port=port) == []
+
+
+@pytest.mark.parametrize("key", ["http", "https", "discovery", "ssdp", "hdhomerun"])
+@pytest.mark.parametrize("said", ["enabled", "", None, 2, "Auto", ["auto"]])
+def test_a_switch_is_auto_or_a_boolean(key, said):
+    (found,) = problems(**{key: said})
+    assert found.startswith(f"jellyfin_{key} is {said!r}: give ") and "true or false" in found
+
+
+@pytest.mark.parametrize("said", [True, False, 1, 0, "yes", "NO", "on", "off", "1", "0", "y", "n", "True", "false"])
+def test_every_spelling_of_a_boolean_is_one(said):
+    assert problems(**dict.fromkeys(("http", "https", "discovery", "ssdp", "hdhomerun"), said)) == []
+
+
+def test_auto_is_an_answer_where_there_is_something_to_find_out():
+    assert problems(http="auto", discovery="auto", ssdp="auto") == []
+    for key in ("https", "hdhomerun"):
+        (found,) = problems(**{key: "auto"})
+        assert found == f"jellyfin_{key} is 'auto': give true or false"
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"http_port": 888}, "jellyfin_http_port is 888: that port belongs to certbot"),
+        ({"https_port": 888}, "jellyfin_https_port is 888: that port belongs to certbot"),
+        ({"http_port": 900, "certificate_acme_port": "900"}, "jellyfin_http_port is 900: that port belongs to certbot"),
+        (
+            {"server_address": "127.0.0.1", "server_port": 888},
+            "jellyfin_server_port is 888: that port belongs to certbot",
+        ),
+        ({"http_port": 1900}, "jellyfin_http_port is 1900: that port belongs to SSDP's description"),
+        ({"certificate_acme_port": 443}, "certificate_acme_port is 443: that port belongs to the proxy"),
+    ],
+)
+def test_a_port_that_is_taken_on_the_edge_is_refused(changed, words):
+    (found,) = problems(host=HOST, **changed)
+    assert words in found
+
+
+def test_a_port_is_taken_where_it_is_needed_only():
+    assert problems(host=HOST, server_port=888) == [], "on another host"
+    assert problems(host=HOST, http_port=888, certificate_acme_port=889) == []
+
+
+def two(**second):
+    first = {"domain": "a.example.com", "path": "/jellyfin"}
+    return {"sites": [first, {"domain": "b.example.com", **second}]}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("192.168.1.10", {}),
+        ("192.168.1.10", {"path": "/media"}),
+        ("fd00::1", {"server_address": "[fd00:0::1]"}),
+        ("Media.lan", {"server_address": "media.lan"}),
+        ("localhost", {"server_address": "127.0.0.1"}),
+    ],
+)
+def test_one_server_has_one_path(first, second):
+    (found,) = problems(server_address=first, **two(**second))
+    assert "a.example.com" in found and "b.example.com" in found and "jellyfin_sites[1].path" in found
+    assert "BaseUrl" in found and "'/jellyfin'" in found
+
+
+def test_two_servers_have_a_path_each_and_one_may_have_two_names():
+    for second in ({"server_port": 8097}, {"server_address": "192.168.1.11"}, {"path": "/jellyfin"}):
+        assert problems(**two(**second)) == []
+    assert problems(server_address="127.0.0.1", **two(server_address="127.0.0.2")) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"server_network_known_proxies": "192.168.1.2"}, "give auto, or a list"),
+        ({"server_network_known_proxies": ["http://192.168.1.2"]}, "holds 'http://192.168.1.2'"),
+        ({"server_network_known_proxies": [7]}, "holds 7"),
+        ({"server_network_known_proxies": ["0.0.0.0/0"]}, "believed"),
+        ({"server_network_known_proxies": ["192.168.1.2/24"]}, "192.168.1.0/24"),
+        ({"server_network_config_dir": "config"}, "server_network_config_dir is 'config'"),
+        ({"server_network_base_url": "jellyfin"}, "server_network_base_url is 'jellyfin'"),
+    ],
+)
+def test_what_the_server_is_told_is_checked_with_the_rest(changed, words):
+    for edge in (True, False):
+        (found,) = problems(edge=edge, **changed)
+        assert next(iter(changed)) in found and words in found
+
+
+def test_what_a_server_may_be_told():
+    for proxies in ("auto", "", None, [], ["192.168.1.2", "fd00::1", "10.0.0.0/8", "edge.lan"]):
+        assert problems(server_network_known_proxies=proxies) == []
+    assert problems(server_network_config_dir="/etc/jellyfin", server_network_base_url="/x") == []
+
+
+CHECKSUM = "sha256:" + "0" * 64
+BINARY = {"version": "3.7.15", "x86_64": {"source": "traefik.tar.gz", "checksum": CHECKSUM}}
+ROWS = {
+    "nginx": {},
+    "traefik": {"binary": "required", "minimum": "3.7"},
+    "caddy": {"binary": "optional", "minimum": "2.8"},
+}
+
+
+def with_binary(binary, proxy="traefik", **host):
+    return _site.problems({**GOOD, "proxy": proxy, "reverse_proxy_binary": binary}, host and {**HOST, **host}, ROWS)
+
+
+@pytest.mark.parametrize(
+    "binary",
+    [
+        None,
+        {},
+        {"version": "3.7.15"},
+        {"x86_64": BINARY["x86_64"]},
+        {"version": "3.7.15", "x86_64": {"source": "traefik.tar.gz"}},
+        {"version": "3.7.15", "x86_64": {"source": "traefik.tar.gz", "checksum": "md5:1"}},
+        {"version": "3.7.15", "x86_64": {"checksum": CHECKSUM}},
+    ],
+)
+def test_a_proxy_without_a_package_needs_its_program_named(binary):
+    (found,) = with_binary(binary)
+    assert "jellyfin_proxy is traefik, which needs its program named. Set reverse_proxy_binary to a version" in found
+
+
+def test_a_program_is_named_for_the_host_s_architecture():
+    assert with_binary(BINARY) == [] and with_binary(BINARY, architecture="x86_64") == []
+    (found,) = with_binary(BINARY, architecture="aarch64")
+    assert "aarch64 (this host's architecture)" in found
+
+
+def test_a_program_that_is_too_old_is_refused():
+    for version in ("3.1.0", "v3.6.99", "2"):
+        (found,) = with_binary({**BINARY, "version": version})
+        assert f"reverse_proxy_binary.version is {version}; the configuration needs 3.7 or newer" in found
+    for version in ("3.7", "3.7.0", "v3.10.1", "4", "3.8.0-rc1"):
+        assert with_binary({**BINARY, "version": version}) == []
+    (found,) = with_binary({**BINARY, "version": "latest"})
+    assert "'latest'" in found
+    (found,) = with_binary("3.7.15")
+    assert found.startswith("reverse_proxy_binary is '3.7.15'")
+
+
+def test_a_program_is_asked_for_where_the_proxy_takes_one():
+    assert with_binary({}, proxy="caddy") == [] and with_binary({"version": 1}, proxy="nginx") == []
+    assert "2.8 or newer" in with_binary({**BINARY, "version": "2.6.2"}, proxy="caddy")[0]
+    assert "needs its program named" in with_binary({"version": "2.11.0"}, proxy="caddy")[0]
+
+
+def test_the_rows_of_the_role_say_which_proxy_needs_a_program():
+    rows = check_site.proxy_rows()
+    assert set(rows) == {"apache", "caddy", "haproxy", "nginx", "traefik"}
+    assert {name: row.get("binary") for name, row in rows.items() if row.get("binary")} == {
+        "traefik": "required",
+        "caddy": "optional",
+    }
+    assert rows["traefik"]["minimum"] == "3.7"
 
 
 def test_on_a_media_server_its_own_address_is_right():
