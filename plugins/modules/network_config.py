@@ -28,6 +28,12 @@ options:
         longer given are taken away.
     type: dict
     default: {}
+  purge_proxies:
+    description:
+      - Whether addresses in C(KnownProxies) that an earlier run added and that are no longer given are taken away.
+      - V(false) where not all that should be given is known.
+    type: bool
+    default: true
   unit:
     description: The server's systemd unit. Empty when the server is not run by systemd; then it has to be restarted by hand.
     type: str
@@ -155,22 +161,26 @@ class ServerUnit:
             self.module.fail_json(msg=f"{self.name} could not be {done}: {err}. See: journalctl -u {self.name}")
 
 
-def merged(settings: dict[str, Any], current: dict[str, Any], remembered: dict[str, Any]) -> dict[str, Any]:
-    """The settings with KnownProxies joined to what the user has there himself."""
+def merged(
+    settings: dict[str, Any], current: dict[str, Any], remembered: dict[str, Any], purge: bool
+) -> dict[str, Any]:
+    """The settings with KnownProxies joined to what the user has there himself, and without ``purge`` to all that is there."""
     if "KnownProxies" not in settings:
         return dict(settings)
-    ours = set(remembered.get("known_proxies", []))
+    ours = set(remembered.get("known_proxies", []) if purge else [])
     wanted = list(settings["KnownProxies"])
     kept = [item for item in current["KnownProxies"] if item not in ours or item in wanted]
     return dict(settings, KnownProxies=kept + [item for item in wanted if item not in kept])
 
 
-def added(settings: dict[str, Any], current: dict[str, Any], remembered: dict[str, Any]) -> list[str]:
+def added(settings: dict[str, Any], current: dict[str, Any], remembered: dict[str, Any], purge: bool) -> list[str]:
     """Those of KnownProxies that are there because of us. What the user had there himself stays his, also where we want it too."""
     ours = remembered.get("known_proxies", [])
     if "KnownProxies" not in settings:
         return list(ours)
-    return [item for item in settings["KnownProxies"] if item in ours or item not in current["KnownProxies"]]
+    wanted = list(settings["KnownProxies"])
+    kept = [] if purge else [item for item in ours if item not in wanted]
+    return kept + [item for item in wanted if item in ours or item not in current["KnownProxies"]]
 
 
 def restored(current: dict[str, Any], remembered: dict[str, Any]) -> dict[str, Any]:
@@ -287,6 +297,7 @@ def main() -> None:
         argument_spec={
             "config_dir": {"type": "path", "required": True},
             "settings": {"type": "dict", "default": {}},
+            "purge_proxies": {"type": "bool", "default": True},
             "unit": {"type": "str", "default": "jellyfin.service"},
             "health_url": {"type": "str", "default": ""},
             "timeout": {"type": "int", "default": 120},
@@ -330,13 +341,14 @@ def run(module: AnsibleModule, path: str, unit: ServerUnit) -> dict[str, Any]:
     """Compare, and where something differs stop the server and write; the caller starts it."""
     settings = module.params["settings"]
     absent = module.params["state"] == "absent"
+    purge = module.params["purge_proxies"]
     remembered = _record.get(SECTION, path) or {}
 
     def plan() -> tuple[str, dict[str, Any], list[str]]:
         text = _debian.read(path)
         current = _network_xml.parse(text or _network_xml.EMPTY)
-        wanted = restored(current, remembered) if absent else merged(settings, current, remembered)
-        return (*_network_xml.update(text, wanted), added(settings, current, remembered))
+        wanted = restored(current, remembered) if absent else merged(settings, current, remembered, purge)
+        return (*_network_xml.update(text, wanted), added(settings, current, remembered, purge))
 
     _text, changes, _ours = plan()
     result: dict[str, Any] = {

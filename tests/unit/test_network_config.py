@@ -70,6 +70,7 @@ class Server:
         self.params = {
             "config_dir": str(self.home),
             "settings": settings,
+            "purge_proxies": True,
             "unit": UNIT,
             "health_url": "",
             "timeout": 1,
@@ -105,6 +106,19 @@ def test_a_running_server_is_stopped_written_and_started_once(server: Server) ->
     assert server.proxies == ["10.0.0.1"]
     assert not server.run(["10.0.0.1"])["changed"] and not server.calls
     assert not _record.load()["stopped_units"]
+
+
+def test_what_an_edge_without_a_part_in_the_run_had_given_stays(server: Server) -> None:
+    server.has("10.0.0.9")
+    server.run(["10.0.0.1", "10.0.0.2"])
+    done = server.run(["10.0.0.1"], purge_proxies=False)
+    assert not done["changed"] and server.proxies == ["10.0.0.9", "10.0.0.1", "10.0.0.2"]
+    server.run(["10.0.0.3"], purge_proxies=False)
+    assert server.proxies == ["10.0.0.9", "10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    server.run(["10.0.0.3"])
+    assert server.proxies == ["10.0.0.9", "10.0.0.3"], "ours are still known as ours"
+    server.run(None, state="absent")
+    assert server.proxies == ["10.0.0.9"]
 
 
 def test_a_server_that_is_down_stays_down(server: Server) -> None:
