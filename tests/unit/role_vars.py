@@ -1,4 +1,4 @@
-"""A role's vars/main.yml, rendered by Ansible itself, with groups and other hosts' variables made up."""
+"""The vars/main.yml of roles, rendered by Ansible itself, with groups and other hosts' variables made up."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def defaults(*roles: str) -> dict[str, Any]:
     return found
 
 
-def rendered(folder: Path, role: str, expression: str, cases: Sequence[dict[str, Any]]) -> list[Any]:
-    """The expression for each of the cases; a case is all variables besides the role's own, `groups` and `hostvars` among them."""
+def rendered(folder: Path, roles: Sequence[str], expression: str, cases: Sequence[dict[str, Any]]) -> list[Any]:
+    """The expression for each of the cases; a case is all variables besides the roles' own, `groups` and `hostvars` among them."""
     (folder / "cases.json").write_text(json.dumps(list(cases)))
     # Not the beginning of a list: before ansible-core 2.19 such a text was made one on the way.
     (folder / "expression.j2").write_text("= {{ " + expression + " | to_json }}")
     values = {
-        "role_vars": str(ROLES / role / "vars" / "main.yml"),
+        "role_vars": [str(ROLES / role / "vars" / "main.yml") for role in roles],
         **{"cases": f"{folder}/cases.json", "expression": f"{folder}/expression.j2", "out": f"{folder}/out"},
     }
     done = subprocess.run(

@@ -89,7 +89,7 @@ CASES = {
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     expression = "[_server_network_settings, _server_network_absent]"
     folder = tmp_path_factory.mktemp("server_network")
-    return dict(zip(CASES, rendered(folder, "server_network", expression, [case.vars for case in CASES.values()])))
+    return dict(zip(CASES, rendered(folder, ["server_network"], expression, [case.vars for case in CASES.values()])))
 
 
 @pytest.mark.parametrize("name", CASES)
