@@ -770,7 +770,7 @@ def lab_groups() -> list[str]:
 
 def modern_library(edge: Edge) -> bool:
     """Whether the proxy's TLS library knows the post-quantum group."""
-    if edge.proxy == "traefik":
+    if edge.proxy in ("traefik", lab.NEW_CADDY):
         return True
     if edge.proxy == "caddy":
         return False
