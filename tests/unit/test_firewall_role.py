@@ -30,7 +30,7 @@ def opened(
     lan: list[str], *ports: str, tuners: list[str] | None = None, relayed: list[str] | None = None
 ) -> dict[str, Any]:
     """By port, who is let in: these from the LAN, those for the tuners, and everyone at the proxy."""
-    by_port: dict[str, Any] = {**PROXY, **dict.fromkeys((*ON_THE_LAN, *FOR_TUNERS), [])}
+    by_port: dict[str, Any] = {**PROXY, **{key: [] for key in (*ON_THE_LAN, *FOR_TUNERS)}}
     by_port.update(dict.fromkeys(ports, lan))
     by_port.update({"udp from 65001": tuners or [], "udp 49152-65535": tuners or [], "udp 65001": relayed or []})
     return by_port

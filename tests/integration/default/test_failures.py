@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -37,6 +38,7 @@ def set_of(edge) -> str:
         ("jellyfin_ssdp_port=1901", "jellyfin_ssdp_port", "cannot be moved"),
         ('{"jellyfin_lan": ["10.0.0.0/99"]}', "jellyfin_lan", "CIDR"),
         ('{"jellyfin_server_address": "127.0.0.1", "jellyfin_http": true}', "jellyfin_server_port", "own server"),
+        ("firewall_zone=nowhere", "firewall_zone", "public"),
     ],
 )
 def test_a_bad_value_is_refused_before_anything_is_changed(ansible_playbook, edge, value, variable, fix):
@@ -46,6 +48,66 @@ def test_a_bad_value_is_refused_before_anything_is_changed(ansible_playbook, edg
     assert done.returncode != 0
     assert "Nothing was changed" in said and variable in said and fix in said, said
     assert set_of(edge) == before
+
+
+def test_values_that_only_later_roles_read_are_refused_before_anything_is_changed(ansible_playbook, edge):
+    wrong = {
+        "jellyfin_http": ("enabled", "auto, true or false"),
+        "jellyfin_https_port": (888, "certbot"),
+        "reverse_proxy_binary": ({}, "needs its program named"),
+        "reverse_proxy_log_requests": ("none", "errors, all"),
+        "certificate_acme_port": (888888, "1 to 1023"),
+        "certificate_local_ca_days": (0, "1 to 366"),
+        "certificate_files_rsa": ({"other.example.org": {}}, "is for no site"),
+        "port_binding_yield_to": (["jellyfin"], "Name services"),
+        "port_binding_dlna": ("maybe", "auto, true or false"),
+        "server_network_known_proxies": ("10.0.0.1", "give auto, or a list"),
+        "server_network_config_dir": ("config", "absolute path"),
+    }
+    before = set_of(edge)
+    values = {"jellyfin_proxy": "traefik", **{name: value for name, (value, _fix) in wrong.items()}}
+    done = ansible_playbook("site.yml", "-e", json.dumps(values))
+    assert done.returncode != 0 and "Nothing was changed" in done.stdout
+    said = [re.sub(r"\s+", " ", line) for line in re.split(r"\n\s*- ", done.stdout)]
+    for name, (_value, fix) in wrong.items():
+        assert any(name in line and fix in line for line in said), (name, said)
+    assert set_of(edge) == before
+
+
+def test_a_key_that_is_not_the_certificate_s_is_refused_before_anything_is_changed(
+    ansible_playbook, edge, outside, curl
+):
+    folder = "/root/own"
+    for name in ("one", "other"):
+        edge.check_output(
+            f"mkdir -p {folder} && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=media.example.org "
+            f"-addext subjectAltName=DNS:media.example.org -keyout {folder}/{name}.key -out {folder}/{name}.pem 2>&1"
+        )
+    before = set_of(edge), serial(outside)
+    files = {"fullchain": f"{folder}/one.pem", "privkey": f"{folder}/other.key"}
+    values = {"jellyfin_certificate": "files", **{f"jellyfin_certificate_{key}": path for key, path in files.items()}}
+    try:
+        done = ansible_playbook("site.yml", "-e", json.dumps(values))
+    finally:
+        edge.check_output(f"rm -r {folder}")
+    said = re.sub(r"\s+", " ", done.stdout + done.stderr)
+    assert done.returncode != 0
+    assert "jellyfin_certificate_privkey" in said and files["privkey"] in said and "does not belong" in said, said
+    assert re.search(r"edge : ok=\d+ changed=0 .* failed=1 ", said), said[-500:]
+    assert (set_of(edge), serial(outside)) == before
+    assert curl(outside, f"{SITE}/System/Info/Public").status == 200
+
+
+def test_a_run_without_the_edge_leaves_the_server_as_it_is(ansible_playbook, media):
+    state = "cat /etc/jellyfin/network.xml; systemctl show -p ExecMainStartTimestampMonotonic jellyfin.service"
+    before = media.check_output(state)
+    assert "<KnownProxies>" in before
+    done = ansible_playbook("site.yml", "--limit", "media")
+    assert done.returncode == 0, done.stdout
+    said = re.sub(r"\s+", " ", done.stdout)
+    assert "edge had no part in this run" in said and "server_network_known_proxies" in said, said
+    assert "changed=0" in said
+    assert media.check_output(state) == before
 
 
 def fails_and_serves_on(ansible_playbook, outside, curl) -> str:

@@ -21,6 +21,14 @@ def report(ansible_playbook, tmp_path_factory):
     return report
 
 
+def test_the_server_s_api_key_is_in_no_output(ansible_playbook, tmp_path):
+    key = "5ecre7" + "0" * 26
+    done, report = verify(ansible_playbook, tmp_path, *NO_GRADE, "-e", f"jellyfin_verify_api_key={key}", "-vvv")
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout + done.stderr + json.dumps(report) + (tmp_path / "report.html").read_text()
+    assert "edge_probe_info" in said and key not in said
+
+
 def test_everything_passes(report):
     assert by_title(report, "fail") == {}
     assert {title for _area, title in by_title(report, "not checked")} <= {"HTTP/3"}
