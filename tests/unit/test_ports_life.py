@@ -213,6 +213,8 @@ class Clock:
         self.now = self.used = 0.0
         self.asked: list[int] = []
         self.refused = refused
+        self.nice: list[int] = []
+        monkeypatch.setattr(urgency.os, "setpriority", lambda which, pid, nice: self.nice.append(nice))
         monkeypatch.setattr(urgency.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(urgency.time, "process_time", lambda: self.used)
         monkeypatch.setattr(urgency.os, "sched_setscheduler", self.set)
@@ -236,7 +238,7 @@ def test_it_goes_before_others_unless_it_is_flooded(monkeypatch: pytest.MonkeyPa
     clock.second(rank, 0.05)
     assert rank.urgent and clock.asked == [os.SCHED_RR]
     clock.second(rank, 0.9)
-    assert not rank.urgent and clock.asked[1:] == [os.SCHED_OTHER]
+    assert not rank.urgent and clock.asked[1:] == [os.SCHED_OTHER] and clock.nice == [0]
     for used in (0.9, 0.2):  # still too much to come back
         clock.second(rank, used)
     assert not rank.urgent
@@ -250,7 +252,7 @@ def test_where_it_may_not_it_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         rank.rise()
         clock.second(rank, 0.01)
-    assert not rank.urgent and len(clock.asked) == 1
+    assert not rank.urgent and len(clock.asked) == 1 and not clock.nice
 
 
 # systemd

@@ -10,6 +10,7 @@ the lowest real-time priority; where nobody allows it (some containers), the pro
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -41,7 +42,10 @@ class Urgency:
             log.debug("stays an ordinary process: %s", error)
 
     def _step_back(self) -> None:
+        """To where the datagrams of a flood are taken in batches, since it does not run after each of them any more."""
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, 0)
         self.urgent = False
 
     def tick(self) -> None:
