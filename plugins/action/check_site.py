@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from ansible.plugins.action import ActionBase
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _site
-from ansible_collections.jellynet.jellyfin.plugins.plugin_utils import _service_values
+from ansible_collections.jellynet.jellyfin.plugins.plugin_utils import _service_values, _specifications
 
 PROXY_ROWS = Path(__file__).resolve().parents[2] / "roles" / "reverse_proxy" / "vars"
 
@@ -53,6 +53,13 @@ class ActionModule(ActionBase):
             warnings = _site.warnings(args["values"], args["host"])
             if warnings:
                 result["warnings"] = warnings
+        # Where there are better words than the specification's, those are said.
+        said = "\n".join(found)
+        found += [
+            problem
+            for name, problem in _specifications.problems(task_vars or {}, self._templar.template).items()
+            if name not in said
+        ]
         result["changed"] = False
         if found:
             result["failed"] = True

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _proxy_values, _role_values, _site
-from ansible_collections.jellynet.jellyfin.plugins.plugin_utils import _service_values
+from ansible_collections.jellynet.jellyfin.plugins.plugin_utils import _service_values, _specifications
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 DOMAINS = ["a.example", "b.example"]
@@ -184,6 +184,43 @@ def test_what_the_service_takes_passes() -> None:
     assert _service_values.problems({}, DOMAINS) == []
     assert _service_values.problems({"port_binding_hdhomerun_relay_for": "auto"}, DOMAINS) == []
     assert _service_values.problems(dict.fromkeys(good, ""), DOMAINS) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("firewall_enable", "maybe", "give true or false"),
+        ("reverse_proxy_http3", "enabled", "give true or false"),
+        ("reverse_proxy_log_requests", "none", "give one of errors, all"),
+        ("server_network_restart_timeout", "soon", "give a whole number"),
+        ("reverse_proxy_binary", [1], "give a mapping"),
+        ("port_binding_yield_to", {"a": 1}, "give a list of texts"),
+    ],
+)
+def test_what_a_role_s_specification_would_refuse_is_said_before_any_role_runs(
+    name: str, value: Any, words: str
+) -> None:
+    (said,) = _specifications.problems({name: value}, lambda item: item).values()
+    assert said.startswith(f"{name} is {value!r}: ") and words in said
+
+
+def test_what_the_specifications_take_passes() -> None:
+    given: dict[str, Any] = {}
+    for role in _specifications.NAMES:
+        given |= yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text())
+    for role in _specifications.NAMES:
+        options = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]
+        for option in options["options"].values():
+            assert option["type"] == "raw" or _specifications._wanted(option), "there are words for it"
+    assert len(given) > 20 and _specifications.problems(given, lambda item: item) == {}
+    assert _specifications.problems({"firewall_enable": "yes", "firewall_zone": None}, lambda item: item) == {}
+    names = {path.parents[1].name for path in ROLES.glob("*/defaults/main.yml")} - {"jellyfin", "verify"}
+    assert names == set(_specifications.NAMES), "each role that site.yml has"
+
+    def unknown(_item: Any) -> Any:
+        raise KeyError("_later")
+
+    assert _specifications.problems({"firewall_enable": "{{ _later }}"}, unknown) == {}
 
 
 def test_every_value_that_the_check_reads_is_handed_to_it() -> None:

@@ -63,6 +63,7 @@ def test_values_that_only_later_roles_read_are_refused_before_anything_is_change
         "port_binding_dlna": ("maybe", "auto, true or false"),
         "server_network_known_proxies": ("10.0.0.1", "give auto, or a list"),
         "server_network_config_dir": ("config", "absolute path"),
+        "firewall_enable": ("maybe", "give true or false"),
     }
     before = set_of(edge)
     values = {"jellyfin_proxy": "traefik", **{name: value for name, (value, _fix) in wrong.items()}}
