@@ -423,7 +423,8 @@ def problems(
     found += _proxy_values.problems(values)
     rows = proxies if isinstance(proxies, Mapping) else {}
     found += _proxy_values.binary_problems(values, rows.get(values.get("proxy")) or {}, host) if edge else []
-    found += _role_values.problems(values, names, host)
+    # A media server has neither the edge's sites nor its firewall.
+    found += _role_values.problems(values, names, host) if edge else _role_values.problems(values)
     found += _server_network_problems(values)
     found += _acme_problems(values, sites)
     choices = sorted(proxies)

@@ -96,6 +96,14 @@ def test_a_second_pair_is_for_a_site() -> None:
     assert _role_values.problems({"certificate_files_rsa": {SITE: PAIR}}, [SITE]) == []
 
 
+def test_a_media_server_is_not_asked_for_what_the_edge_has() -> None:
+    host = {"firewalls": {"firewalld": {"active": True, "zones": ["public"]}, "ufw": {}}}
+    values = {"firewall": "auto", "firewall_zone": "lan", "certificate_files_rsa": {SITE: PAIR}}
+    edges = [line for line in _site.problems(values, host, [], edge=True) if "zone" in line or "files_rsa" in line]
+    assert len(edges) == 2
+    assert not [line for line in _site.problems(values, host, [], edge=False) if "zone" in line or "files_rsa" in line]
+
+
 @pytest.mark.parametrize(
     ("firewall", "firewalld", "ufw", "refused"),
     [
