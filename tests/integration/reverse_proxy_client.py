@@ -57,9 +57,7 @@ def websocket(host: str, name: str, path: str, silence: str, beats: str = "0") -
     connection.settimeout(float(silence) + 15)
     for _beat in range(int(beats)):
         time.sleep(2)
-        connection.sendall(
-            b"\x8a\x80" + os.urandom(4)
-        )  # an unasked-for pong keeps alive and wants no answer (RFC 6455 5.5.3)
+        said.append(say(connection, "beat"))
     time.sleep(float(silence))
     said.append(say(connection, "after"))
     return {"status": status, "said": said}

@@ -241,7 +241,7 @@ cp ca.pem {CA}; chmod 644 {CA}; update-ca-certificates >/dev/null 2>&1
         ]
         rsa = {MEDIA: {"fullchain": f"{CERTIFICATES}/{MEDIA}-rsa.pem", "privkey": f"{CERTIFICATES}/{MEDIA}-rsa.key"}}
         values = {
-            "jellyfin_proxy": "caddy" if proxy == NEW_CADDY else proxy,
+            "jellyfin_proxy": proxy.removesuffix("-new"),
             "jellyfin_sites": sites,
             "jellyfin_lan": self.lan_networks,
             "jellyfin_firewall": "none",
@@ -282,6 +282,10 @@ cp ca.pem {CA}; chmod 644 {CA}; update-ca-certificates >/dev/null 2>&1
         code, said = self.play(proxy, *arguments, **more)
         assert code == 0, said[-6000:]
         return said
+
+    @property
+    def jellyfin_proxy(self) -> str:
+        return self.proxy.removesuffix("-new")
 
     @property
     def unit(self) -> str:

@@ -411,8 +411,8 @@ def test_tuners_are_found_and_asked_for_a_server_elsewhere(ports: Ports) -> None
     server, client = ports.address("upstairs", "vlan"), ports.address("client")
     values = {"jellyfin_hdhomerun": True, "port_binding_hdhomerun_relay_for": [server]}
     assert changed(ports.deploy("edge", **values)) == {"edge": 1}
-    job = ports.begin("client", "tuner", device="1234ABCD", seconds=25)
-    time.sleep(6)
+    job = ports.begin("client", "tuner", device="1234ABCD", seconds=20)
+    time.sleep(1)
     ports.lab.host("edge").run("systemctl restart jellyfin-ports-discovery.service")
     time.sleep(4)
     report = ports.status()["processes"]["discovery"]["hdhomerun"]

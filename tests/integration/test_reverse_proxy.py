@@ -524,7 +524,7 @@ def test_a_new_certificate_is_served_without_cutting_a_download(edge: Edge) -> N
 
 
 def test_only_the_edge_itself_may_ask_which_set_is_in_force(edge: Edge) -> None:
-    assert edge.serving() == edge.shell(f"readlink /etc/jellynet/{edge.proxy}/current").strip()
+    assert edge.serving() == edge.shell(f"readlink /etc/jellynet/{edge.jellyfin_proxy}/current").strip()
     for client in (edge.wan, edge.lan):
         for scheme in ("http", "https"):
             answer = client.ask(f"{scheme}://{MEDIA}/.well-known/jellynet-generation")
@@ -642,8 +642,9 @@ def test_only_failures_are_logged_unless_asked_for(behind: tuple[Edge, str]) -> 
     edge.server(DOWN, "stop")
     edge.wan.ask(f"https://{DOWN}/went-down")
     edge.server(DOWN, "start")
-    # Requests to protected paths are not logged by Traefik at all.
-    wanted = {"/went-down"} if edge.proxy == "traefik" else {"/metrics/went-ill", "/went-down"}
+    # Requests to protected paths are not logged by Traefik at all; to a newer Caddy only what begins with 5 is an error.
+    few = edge.proxy in ("traefik", lab.NEW_CADDY)
+    wanted = {"/went-down"} if few else {"/metrics/went-ill", "/went-down"}
     for _turn in range(20):
         logs = edge.logs()
         if all(path in logs for path in wanted):
@@ -659,7 +660,8 @@ def test_a_websocket_with_keepalives_outlives_the_idle_timeout_and_a_server_that
     """Every keepalive starts the idle timeout anew: what lives through it once lives for hours."""
     edge, _proxy = behind
     beating, hangs = (job.result() for job in idle)
-    assert beating == {"status": 101, "said": ["/beating before", "/beating after"]}
+    assert (beating["status"], beating["said"][0], beating["said"][-1]) == (101, "/beating before", "/beating after")
+    assert set(beating["said"][1:-1]) == {"/beating beat"}
     # Caddy waits for as long as the client does.
     assert hangs.status in ((0,) if edge.unit == "caddy" else (502, 503, 504)), hangs
     assert tokens_logged(edge) == []
