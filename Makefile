@@ -6,7 +6,7 @@ SHELL := bash
 
 VENV := $(CURDIR)/.cache/venv
 LINK := .cache/collections/ansible_collections/jellynet/jellyfin
-STAGES := lint unit sanity galaxy scenarios suites
+STAGES := lint unit sanity galaxy tls scenarios matrix suites
 LAB := tests/lab/lab
 NAME ?= hand
 TOPOLOGY ?= tests/lab/topologies/edge.toml
@@ -16,12 +16,12 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
 export ANSIBLE_INJECT_FACT_VARS := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help test $(STAGES) tls matrix venv tools lab-tools link lab-images lab-up lab-down demo demo-down bench clean
+.PHONY: help test $(STAGES) venv tools lab-tools link lab-images lab-up lab-down demo demo-down bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-test: ## lint, unit, sanity, galaxy, scenarios and suites, one after the other (besides: make tls, make matrix)
+test: ## lint, unit, sanity, galaxy, tls, scenarios, matrix and suites, one after the other
 	@tests/tools/need python3:python3 git rsync
 	@$$(tests/tools/python 3.8) tests/tools/stages.py $(STAGES)
 
@@ -60,7 +60,7 @@ scenarios: venv lab-tools link ## all molecule scenarios (one alone: make scenar
 scenario-%: venv lab-tools link
 	tests/tools/scenarios.py $*
 
-suites: venv lab-tools link ## the suites that boot hosts of their own (one alone: make suite-NAME; the long ones: suite-reverse_proxy, suite-switching, suite-firewall, suite-port_binding)
+suites: venv lab-tools link ## the suites that boot hosts of their own (one alone: make suite-NAME; more of them: make suite-debian13, make suite-pairs)
 	python tests/tools/suites.py
 
 suite-%: venv lab-tools link

@@ -21,25 +21,27 @@ LOGS = ROOT / ".cache" / "logs"
 LAB = ROOT / "tests" / "lab" / "lab"
 AT_ONCE = int(os.environ.get("JELLYNET_SUITES_AT_ONCE", "2"))
 
-# Name: the tests, and the topology of their hosts ('' where a suite boots them itself). The longest first.
-SUITES = {
-    "nginx": ("test_reverse_proxy.py -k nginx", "tests/integration/reverse_proxy.toml"),
-    "reverse_proxy": ("test_reverse_proxy.py", "tests/integration/reverse_proxy.toml"),
-    "switching": ("test_reverse_proxy_switching.py", "tests/integration/reverse_proxy.toml"),
-    "certificate": ("test_certificate.py", "tests/lab/topologies/certificate.toml"),
-    "service_config": ("service_config", ""),
-    "firewall": ("test_firewall_ports.py", "tests/lab/topologies/firewall.toml"),
-    "port_binding": ("test_port_binding.py", "tests/lab/topologies/ports.toml"),
+PROXY = ("test_reverse_proxy.py", "tests/integration/reverse_proxy.toml")
+# Name: the tests, the topology of their hosts ('' where a suite boots them itself), the environment. The longest first.
+SUITES: dict[str, tuple[str, str, dict[str, str]]] = {
+    "proxies": (*PROXY, {"JELLYNET_PROXIES": "nginx,apache,traefik"}),
+    "more_proxies": (*PROXY, {"JELLYNET_PROXIES": "haproxy,caddy,caddy-new"}),
+    "debian13": (PROXY[0], "", {"JELLYNET_IMAGE": "debian13"}),
+    "switching": ("test_reverse_proxy_switching.py", PROXY[1], {}),
+    "pairs": ("test_reverse_proxy_switching.py", PROXY[1], {"JELLYNET_ALL_PAIRS": "1"}),
+    "port_binding": ("test_port_binding.py", "tests/lab/topologies/ports.toml", {}),
+    "certificate": ("test_certificate.py", "tests/lab/topologies/certificate.toml", {}),
+    "service_config": ("service_config", "", {}),
+    "firewall": ("test_firewall_ports.py", "tests/lab/topologies/firewall.toml", {}),
 }
-# What takes long or wants a machine of its own (floods, packets in real time) runs when it is asked for. The suite `nginx` is the contract
-# of reverse_proxy for one proxy; the scenarios have packets through both firewalls and the listeners on every network.
-ON_REQUEST = ("reverse_proxy", "switching", "firewall", "port_binding")
+# What is there once more runs when it is asked for: all proxies on Debian 13, and a switch from each to each.
+ON_REQUEST = ("debian13", "pairs")
 
 
 def run(name: str) -> tuple[str, int, float, str]:
     """One suite on its own hosts, which are gone afterwards."""
     begin = time.monotonic()
-    tests, topology = SUITES[name]
+    tests, topology, environment = SUITES[name]
     lab = f"suite-{name.replace('_', '-')}"
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *f"tests/integration/{tests}".split()]
     log = LOGS / f"suite-{name}.log"
@@ -51,7 +53,9 @@ def run(name: str) -> tuple[str, int, float, str]:
                 [LAB, "up", topology, "--name", lab, "--fresh"], cwd=ROOT, stdout=handle, stderr=handle
             ).returncode
         try:
-            code = code or subprocess.run(argv, cwd=ROOT, stdout=handle, stderr=subprocess.STDOUT).returncode
+            if not code:
+                settings = os.environ | environment
+                code = subprocess.run(argv, cwd=ROOT, env=settings, stdout=handle, stderr=handle).returncode
         finally:
             if topology:
                 subprocess.run([LAB, "down", lab], cwd=ROOT, stdout=handle, stderr=handle)
