@@ -210,7 +210,7 @@ class Clock:
     """A second passes with each tick, of which the process used what the test says."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, refused: bool = False) -> None:
-        self.now = self.used = 0.0
+        self.now = self.used = 5.0
         self.asked: list[int] = []
         self.refused = refused
         self.nice: list[int] = []
@@ -235,7 +235,8 @@ def test_it_goes_before_others_unless_it_is_flooded(monkeypatch: pytest.MonkeyPa
     clock = Clock(monkeypatch)
     rank = urgency.Urgency()
     rank.rise()
-    clock.second(rank, 0.05)
+    for used in (0.9, 0.05):  # the first is the start's
+        clock.second(rank, used)
     assert rank.urgent and clock.asked == [os.SCHED_RR]
     clock.second(rank, 0.9)
     assert not rank.urgent and clock.asked[1:] == [os.SCHED_OTHER] and clock.nice == [0]

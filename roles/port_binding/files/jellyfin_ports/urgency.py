@@ -27,8 +27,7 @@ class Urgency:
     def __init__(self) -> None:
         self.urgent = False
         self._allowed = True
-        self._at = time.monotonic()
-        self._used = time.process_time()
+        self._at = self._used = 0.0
 
     def rise(self) -> None:
         """Threads that are started later inherit it: what holds the interpreter must not wait either."""
@@ -51,8 +50,10 @@ class Urgency:
     def tick(self) -> None:
         """Called about once a second."""
         now, used = time.monotonic(), time.process_time()
-        share = (used - self._used) / max(now - self._at, 0.001)
+        first, share = not self._at, (used - self._used) / max(now - self._at, 0.001)
         self._at, self._used = now, used
+        if first:  # what the start took says nothing
+            return
         if self.urgent and share > BUSY:
             self._step_back()
         elif not self.urgent and share < CALM:
