@@ -115,28 +115,22 @@ class Mirror(BaseHTTPRequestHandler):
             self.wfile.write(part)
             position += len(part)
 
-    # A stream of unknown length, a little every half second.
+    # A stream of unknown length, a little every half second; the other for longer than any proxy's default patience.
     def _do_drip(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "audio/mpeg")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        for _turn in range(12):
-            self.wfile.write(b"5\r\ndrip\n\r\n")
-            self.wfile.flush()
-            time.sleep(0.5)
-        self.wfile.write(b"0\r\n\r\n")
+        self._drip(12, 0.5)
 
-    # The same for longer than any proxy's default patience.
     def _do_drip_long(self) -> None:
+        self._drip(36, 2)
+
+    def _drip(self, turns: int, pause: float) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "audio/mpeg")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for _turn in range(36):
+        for _turn in range(turns):
             self.wfile.write(b"5\r\ndrip\n\r\n")
             self.wfile.flush()
-            time.sleep(2)
+            time.sleep(pause)
         self.wfile.write(b"0\r\n\r\n")
 
     def _do_hang(self) -> None:
