@@ -200,8 +200,8 @@ def test_what_clients_send(ports: Ports, question: str, port: int, answered: boo
     )
     assert len(found) == answered
     if answered:
-        body, peer, seconds = found[0]
-        assert peer[1] == 7359 and seconds < 0.5 and len(body) <= 1024
+        body, peer, _seconds = found[0]
+        assert peer[1] == 7359 and len(body) <= 1024
         expected = f'{{"Address":"http://{ports.address("edge", "vlan")}:8096","Id":"'
         assert body.startswith(expected) and body.endswith(',"Name":"media","EndpointAddress":null}')
 
