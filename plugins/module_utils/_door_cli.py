@@ -71,7 +71,9 @@ def report(result: Result) -> int:
         if said != result.before.get(domain):
             _say(f"{domain}: {said['source']}, serial {said['serial']}, until {said['not_after']}")
     for domain in result.new_roots:
-        _say(f"{domain}: the local CA has a new root, which every client has to install: {_door.Layout().local_ca}/{domain}.pem")
+        _say(
+            f"{domain}: the local CA has a new root, which every client has to install: {_door.Layout().local_ca}/{domain}.pem"
+        )
     for unit in result.reloaded:
         _say(f"{unit}: told of it")
     for unit, words in result.failed_readers.items():

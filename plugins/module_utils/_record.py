@@ -126,7 +126,8 @@ def load() -> dict[str, dict[str, Any]]:
 def shown(record: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """A record as a module may return it."""
     return {
-        section: dict.fromkeys(entries) if section in SECRET_SECTIONS else entries for section, entries in record.items()
+        section: dict.fromkeys(entries) if section in SECRET_SECTIONS else entries
+        for section, entries in record.items()
     }
 
 

@@ -256,7 +256,9 @@ def main() -> None:
     params = module.params
     openssl = module.get_bin_path("openssl")
     if not openssl:
-        module.fail_json(msg="The program openssl is not on this host. Install it by: apt-get install openssl", scanner_missing=True)
+        module.fail_json(
+            msg="The program openssl is not on this host. Install it by: apt-get install openssl", scanner_missing=True
+        )
     try:
         result = _tls_grade.grade(
             host=params["host"],
