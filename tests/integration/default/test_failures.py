@@ -68,8 +68,9 @@ def test_values_that_only_later_roles_read_are_refused_before_anything_is_change
     before = set_of(edge)
     values = {"jellyfin_proxy": "traefik", **{name: value for name, (value, _fix) in wrong.items()}}
     done = ansible_playbook("site.yml", "-e", json.dumps(values))
-    assert done.returncode != 0 and "Nothing was changed" in done.stdout
-    said = [re.sub(r"\s+", " ", line) for line in re.split(r"\n\s*- ", done.stdout)]
+    words = done.stdout + done.stderr
+    assert done.returncode != 0 and "Nothing was changed" in words, words
+    said = [re.sub(r"\s+", " ", line) for line in re.split(r"\n\s*- ", words)]
     for name, (_value, fix) in wrong.items():
         assert any(name in line and fix in line for line in said), (name, said)
     assert set_of(edge) == before
