@@ -27,6 +27,7 @@ BYTES = 512 * 1024 * 1024
 DOMAIN = lab.MEDIA
 ORIGIN = lab.PORTS[DOMAIN]
 DOOR = f"/etc/jellynet/certificates/{DOMAIN}/ecdsa"
+LOGS = {"reverse_proxy_log_requests": "errors"}  # the default; the tests of the contract look at all
 OURS, SHORT, COPIED = "ours", "shortest", "proxy_buffering off"
 
 ORIGIN_CONF = f"""
@@ -169,7 +170,7 @@ class Bench:
         """Milliseconds of the longest time in which 443 refused during a switch."""
         watcher = self.edge.wan.start(WATCH.replace("HOST", self.edge.wan_address))
         time.sleep(1)
-        self.edge.deploy(new)
+        self.edge.deploy(new, **LOGS)
         self.edge.wan.shell("touch /tmp/stop")
         return int(1000 * float(watcher.communicate(timeout=30)[0].strip() or 0))
 
@@ -193,7 +194,7 @@ FIGURES = ("h1 MiB/s", "h2 MiB/s", "first byte ms", "requests/s")
 def main() -> None:
     name, proxies = sys.argv[1], sys.argv[2:] or list(lab.PROXIES)
     bench = Bench(name)
-    bench.edge.deploy("nginx")  # its program is the origin
+    bench.edge.deploy("nginx", **LOGS)  # its program is the origin
     rows, copied, gaps = [], [], []
     for proxy in proxies:
         before = bench.edge.proxy
