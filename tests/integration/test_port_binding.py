@@ -585,30 +585,18 @@ def real_time(ports: Ports) -> Iterator[None]:
     assert host.run(f"rm -r {folder}; {again}").rc == 0
 
 
-def test_discovery_is_prompt_while_the_relay_is_busy(ports: Ports, real_time: None) -> None:
+def test_discovery_answers_at_its_priority_while_the_relay_is_busy(ports: Ports, real_time: None) -> None:
+    """How soon is for tests/bench/relay.py to say."""
     host = ports.lab.host("edge")
     assert host.check_output("systemctl show -P LimitRTPRIO jellyfin-ports-discovery") == "1"
     pid = host.check_output("systemctl show -P MainPID jellyfin-ports-discovery")
-
-    def turns() -> tuple[int, int]:
-        """What the kernel says of it: nanoseconds that it waited for its turn, and how often it had one."""
-        _ran, waited, count = host.check_output(f"cat /proc/{pid}/schedstat").split()
-        return int(waited), int(count)
-
     job = ports.begin("client", "busy", to=ports.address("edge"), port=8096, seconds=12)
     time.sleep(1)
-    before = turns()
     seen = ports.peer("upstairs", "patient", to=ports.address("edge", "vlan"), rounds=100, pause=0.1, seconds=1)
-    after = turns()
-    wait = (after[0] - before[0]) / max(1, after[1] - before[1]) / 1e6
     policy = host.check_output(f"chrt -p {pid}")
     assert ports.status()["processes"]["discovery"]["urgent"] and "SCHED_RR" in policy, policy
     passed = ports.result(job)
     assert seen["answered"] == 100 and passed["bytes"] > 1_000_000
-    marks = {name: round(seen["times"][at] * 1000, 2) for name, at in (("median", 50), ("p90", 90), ("slowest", 99))}
-    print(
-        f"100 answers while the relay passed {passed['bytes'] / 1e9:.1f} GB, ms: {marks}; waited {wait:.3f} ms for each turn"
-    )
 
 
 def test_a_flood_from_outside_stops_nobody_inside(ports: Ports) -> None:
