@@ -35,6 +35,8 @@ UDP_PAYLOADS = {"discovery": DISCOVERY, "ssdp": M_SEARCH, "": b"\x00"}
 EDGE = "@EDGE@"
 # SSL_OP_LEGACY_SERVER_CONNECT, which the module ssl names since Python 3.12: OpenSSL 3 hangs up on a server without RFC 5746.
 LEGACY_SERVER = 0x4
+# Who turns strangers away does it within these seconds of the connection.
+TURNS_AWAY_WITHIN = 0.4
 # What a firewall on the way, or a route that is missing, looks like.
 FILTERED = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM, errno.ETIMEDOUT)
 
@@ -243,8 +245,8 @@ def probe_tcp(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, An
     try:
         connection = Connection(str(probe["address"]), int(probe["port"]), timeout)
         try:
-            connection.sock.settimeout(min(0.4, timeout))
-            # Who turns strangers away does it now; other servers speak first, or wait for the client.
+            connection.sock.settimeout(min(TURNS_AWAY_WITHIN, timeout))
+            # Other servers speak first, or wait for the client.
             greeted = connection.sock.recv(1)
         except socket.timeout:
             greeted = b"waits"

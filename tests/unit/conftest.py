@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
+
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".cache" / "collections"
 
@@ -14,6 +16,10 @@ if ROOT.parts[-3:] != ("ansible_collections", "jellynet", "jellyfin"):
     if not link.is_symlink():
         link.symlink_to(ROOT)
     sys.path.insert(0, str(COLLECTIONS))
+
+# A busy machine is no finding, and the same tree has the same verdict each time: tests/fuzz looks for new examples.
+settings.register_profile("unit", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unit")
 
 # The bundled service is a package of its own.
 sys.path.insert(0, str(ROOT / "roles" / "port_binding" / "files"))

@@ -13,6 +13,8 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from loopback import kept_port
+
 SERVER_ID = "0123456789abcdef0123456789abcdef"
 
 
@@ -37,7 +39,16 @@ Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def read_head(reader: asyncio.StreamReader) -> bytes:
-    return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+
+
+async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Return as soon as it holds; AssertionError when it never does."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while not condition():
+        assert loop.time() < end, f"it does not hold within {seconds:g} s"
+        await asyncio.sleep(0.01)
 
 
 class Setting:
@@ -51,7 +62,7 @@ class Setting:
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port)
 
-    async def talk(self, data: bytes, wait: float = 3.0) -> bytes:
+    async def talk(self, data: bytes, wait: float = 20.0) -> bytes:
         """Send and read until the relay closes."""
         reader, writer = await self.connect()
         writer.write(data)
@@ -65,9 +76,6 @@ class Setting:
 
 @contextlib.asynccontextmanager
 async def relay_before(script: Script, **changes: Any) -> AsyncIterator[Setting]:
-    from jellyfin_ports.config import parse
-    from jellyfin_ports.relay.server import Relay
-
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await script(reader, writer)
@@ -76,8 +84,19 @@ async def relay_before(script: Script, **changes: Any) -> AsyncIterator[Setting]
         finally:
             writer.close()
 
-    origin = await asyncio.start_server(serve, "127.0.0.1", 0)
-    origin_port = origin.sockets[0].getsockname()[1]
+    with kept_port() as origin_port:
+        origin = await asyncio.start_server(serve, "127.0.0.1", origin_port)
+        async with _relaying(origin, origin_port, changes) as setting:
+            yield setting
+
+
+@contextlib.asynccontextmanager
+async def _relaying(
+    origin: asyncio.AbstractServer, origin_port: int, changes: dict[str, Any]
+) -> AsyncIterator[Setting]:
+    from jellyfin_ports.config import parse
+    from jellyfin_ports.relay.server import Relay
+
     settings = {"lan": ["127.0.0.0/8"], "upstreams": [{"url": f"http://127.0.0.1:{origin_port}"}], **changes}
     relay = Relay(parse(config_text(**settings)))
     listener = socket.create_server(("127.0.0.1", 0))

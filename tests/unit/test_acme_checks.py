@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _acme_checks, _x509
+from loopback import kept_port
 
 ACME = {"/dir": (200, b'{"newOrder": "https://x"}'), "/other": (200, b"{}"), "/page": (200, b"<html>")}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    with kept_port() as port:
+        yield port
 
 
 @pytest.fixture
@@ -91,8 +92,8 @@ def test_a_ca_that_is_not_trusted(acme: tuple[str, str], tmp_path: Path) -> None
         )
 
 
-def test_out_of_reach() -> None:
-    said = _acme_checks.directory_problem(f"https://127.0.0.1:{free_port()}/dir")
+def test_out_of_reach(free_port: int) -> None:
+    said = _acme_checks.directory_problem(f"https://127.0.0.1:{free_port}/dir")
     assert "cannot be reached from this host: Connection refused" in said
     assert "its name does not resolve here" in _acme_checks.directory_problem("https://nowhere.invalid/dir")
 
@@ -108,17 +109,16 @@ def test_a_server_that_hangs() -> None:
 # The challenge's way in
 
 
-def test_a_proxy_that_forwards(serve: Callable[..., int]) -> None:
-    responder = free_port()
+def test_a_proxy_that_forwards(serve: Callable[..., int], free_port: int) -> None:
 
     def forward(path: str) -> tuple[int, bytes]:
         import urllib.request
 
-        with urllib.request.urlopen(f"http://127.0.0.1:{responder}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{free_port}{path}", timeout=20) as answer:
             return answer.status, answer.read()
 
     proxy = serve(forward)
-    assert _acme_checks.challenge_problems(["a.example", "b.example"], "127.0.0.1", responder, proxy) == {}
+    assert _acme_checks.challenge_problems(["a.example", "b.example"], "127.0.0.1", free_port, proxy) == {}
 
 
 @pytest.mark.parametrize(
@@ -131,39 +131,38 @@ def test_a_proxy_that_forwards(serve: Callable[..., int]) -> None:
     ],
 )
 def test_a_proxy_that_does_not(
-    serve: Callable[..., int], status: int, body: bytes, headers: dict[str, str], words: str
+    serve: Callable[..., int], free_port: int, status: int, body: bytes, headers: dict[str, str], words: str
 ) -> None:
     proxy = serve(lambda _path: (status, body), headers=headers)
-    problems = _acme_checks.challenge_problems(["a.example"], "127.0.0.1", free_port(), proxy)
+    problems = _acme_checks.challenge_problems(["a.example"], "127.0.0.1", free_port, proxy)
     assert words in problems["a.example"] and "http://a.example/.well-known/acme-challenge/" in problems["a.example"]
 
 
-def test_nobody_on_port_80() -> None:
-    assert (
-        "Nothing listens on port"
-        in _acme_checks.challenge_problems(["a.example"], "127.0.0.1", free_port(), free_port())["a.example"]
-    )
+def test_nobody_on_port_80(free_port: int) -> None:
+    with kept_port() as nobodys:
+        problems = _acme_checks.challenge_problems(["a.example"], "127.0.0.1", free_port, nobodys)
+    assert "Nothing listens on port" in problems["a.example"]
 
 
-def test_the_responder_s_port_is_taken() -> None:
+def test_the_responder_s_port_is_taken(free_port: int) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        problems = _acme_checks.challenge_problems(["a.example"], "127.0.0.1", port, free_port())
+        problems = _acme_checks.challenge_problems(["a.example"], "127.0.0.1", port, free_port)
     assert "Address already in use" in problems["a.example"] and f"sport = :{port}" in problems["a.example"]
 
 
-def test_the_responder_answers_its_one_path_only_and_lets_go() -> None:
-    port = free_port()
+def test_the_responder_answers_its_one_path_only_and_lets_go(free_port: int) -> None:
+    port = free_port
     with _acme_checks.Responder("127.0.0.1", port) as responder:
         import urllib.error
         import urllib.request
 
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{responder.path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{responder.path}", timeout=20) as answer:
             assert answer.read().decode() == responder.word
         with pytest.raises(urllib.error.HTTPError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}{_acme_checks.CHALLENGE}other", timeout=5)
+            urllib.request.urlopen(f"http://127.0.0.1:{port}{_acme_checks.CHALLENGE}other", timeout=20)
     with _acme_checks.Responder("127.0.0.1", port):
         pass
 

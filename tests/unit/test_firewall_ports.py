@@ -217,7 +217,9 @@ PORTS = st.lists(
 
 
 @pytest.mark.parametrize("mode", MODES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(before=PORTS, after=PORTS, steps=st.integers(0, 12), reboot=st.booleans())
 def test_a_killed_run_is_made_good_by_the_next(mode, before, after, steps, reboot):
     made = host(mode)

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jellyfin_ports import ssdp
 from jellyfin_ports.client_discovery import Identity, is_question, render_reply
+from loopback import closed_udp_port
 from ports_support import SERVER_ID
 
 IDENTITY = Identity(SERVER_ID, "media", "10.11.0")
@@ -76,15 +77,13 @@ def test_one_host_is_asked_and_each_answer_counts_once() -> None:
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
-    found = _client_discovery.discover("127.0.0.1", 0.6, server.getsockname()[1])
-    thread.join(2)
+    found = _client_discovery.discover("127.0.0.1", 3, server.getsockname()[1])
+    thread.join(20)
     server.close()
     assert [s["address"] for s in found] == ["http://a"] and len(questions) == 2
 
 
 def test_a_closed_port_is_nobody() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    assert _client_discovery.discover("127.0.0.1", 0.3, port) == []
-    assert _ssdp.search("127.0.0.1", "ssdp:all", 0.3, port=port) == []
+    with closed_udp_port() as port:
+        assert _client_discovery.discover("127.0.0.1", 0.3, port) == []
+        assert _ssdp.search("127.0.0.1", "ssdp:all", 0.3, port=port) == []

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ports_support import Setting, info_body, read_head, relay_before
+from ports_support import Setting, info_body, read_head, relay_before, until
 
 Job = Callable[[], Awaitable[None]]
 
 
 def run(job: Awaitable[None]) -> None:
-    asyncio.run(asyncio.wait_for(job, 30))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(job, 60))  # type: ignore[arg-type]
 
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -87,7 +87,6 @@ def test_a_server_that_is_down_is_said_at_once_and_taken_up_again() -> None:
         async with relay_before(hello) as setting:
             port = setting.origin.sockets[0].getsockname()[1]
             setting.origin.close()
-            await asyncio.sleep(0.05)
             out = await setting.talk(GET)
             assert out.startswith(b"HTTP/1.1 503 ") and b"Retry-After: 5" in out
             again = await asyncio.start_server(hello, "127.0.0.1", port)
@@ -119,7 +118,7 @@ def test_bodies_arrive_whole(size: int, framing: str, version: str) -> None:
 
     async def job() -> None:
         async with relay_before(serve) as setting:
-            out = await setting.talk(GET.replace(b"HTTP/1.1", f"HTTP/{version}".encode()), wait=10)
+            out = await setting.talk(GET.replace(b"HTTP/1.1", f"HTTP/{version}".encode()))
             head, _, rest = out.partition(b"\r\n\r\n")
             if b"Transfer-Encoding: chunked" in head:
                 assert version == "1.1"
@@ -353,7 +352,7 @@ def test_a_half_closed_client_gets_its_answer(amount: int) -> None:
             reader, writer = await setting.connect()
             writer.write(GET.replace(b"Connection: close\r\n", b""))
             writer.write_eof()
-            answer = await asyncio.wait_for(reader.read(), 8)
+            answer = await asyncio.wait_for(reader.read(), 20)
             assert answer.endswith(b"\r\n\r\n" + b"x" * amount)
             writer.close()
 
@@ -363,13 +362,13 @@ def test_a_half_closed_client_gets_its_answer(amount: int) -> None:
 @pytest.mark.parametrize("amount", [0, 5_000_000_000])
 def test_a_client_that_leaves_stops_the_server(amount: int) -> None:
     """Before the first byte of the answer, and in the midst of a stream."""
-    ended = asyncio.Event
 
     async def job() -> None:
-        gone = ended()
+        asked, gone = asyncio.Event(), asyncio.Event()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await read_head(reader)
+            asked.set()
             try:
                 if amount:
                     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % amount)
@@ -384,9 +383,9 @@ def test_a_client_that_leaves_stops_the_server(amount: int) -> None:
         async with relay_before(serve) as setting:
             reader, writer = await setting.connect()
             writer.write(GET)
-            await (reader.readexactly(3_000_000) if amount else asyncio.sleep(0.2))
+            await (reader.readexactly(3_000_000) if amount else asked.wait())
             writer.transport.abort() if amount else writer.close()
-            await asyncio.wait_for(gone.wait(), 8)
+            await asyncio.wait_for(gone.wait(), 20)
 
     run(job())
 
@@ -447,12 +446,12 @@ def test_slow_clients_are_left(what: str) -> None:
             await reader.read()
 
         async with relay_before(serve, limits={limit: 0.3}) as setting:
+            begun = asyncio.get_running_loop().time()
             reader, writer = await setting.connect()
             writer.write(data)
-            begun = asyncio.get_running_loop().time()
             with contextlib.suppress(ConnectionError):
-                await asyncio.wait_for(reader.read(), 5)
-            assert 0.2 < asyncio.get_running_loop().time() - begun < 3
+                await asyncio.wait_for(reader.read(), 12)  # the least of the limits by default is 15 s
+            assert asyncio.get_running_loop().time() - begun > 0.3
             writer.close()
 
     run(job())
@@ -486,7 +485,7 @@ def test_a_server_that_does_not_answer_is_left(silent: bool) -> None:
         await read_head(reader)
         if not silent:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx")
-        await asyncio.sleep(5)
+        await asyncio.Event().wait()
 
     async def job() -> None:
         async with relay_before(serve, limits={"response_seconds": 0.3}) as setting:
@@ -518,8 +517,8 @@ def test_a_client_that_reads_nothing_costs_little_and_is_left(bulk: bool) -> Non
             loop = asyncio.get_running_loop()
             await loop.sock_connect(sock, ("127.0.0.1", setting.port))
             await loop.sock_sendall(sock, GET)
-            await asyncio.sleep(2)
-            assert setting.relay.status()["connections"] == 0
+            await until(lambda: sent)
+            await until(lambda: setting.relay.status()["connections"] == 0)
             assert sent < 32_000_000
             sock.close()
 
@@ -530,10 +529,10 @@ def test_too_many_connections_are_turned_away_and_room_comes_back() -> None:
     async def job() -> None:
         async with relay_before(hello, limits={"connections": 5}) as setting:
             held = [await setting.connect() for _ in range(5)]
-            await asyncio.sleep(0.1)
+            await until(lambda: setting.relay.status()["connections"] == 5)
             assert await setting.talk(GET) == b""
             held[0][1].close()
-            await asyncio.sleep(0.1)
+            await until(lambda: setting.relay.status()["connections"] == 4)
             assert (await setting.talk(GET)).startswith(b"HTTP/1.1 200 ")
             for _, writer in held:
                 writer.close()
@@ -654,7 +653,7 @@ def test_https_and_a_new_certificate_without_dropping_anything(tmp_path: Path) -
         relay.reload_certificates()
         assert await loop.run_in_executor(None, served, port) != old
         writer.write(GET)  # the old connection lives on
-        out = await asyncio.wait_for(reader.read(), 5)
+        out = await asyncio.wait_for(reader.read(), 20)
         assert out.startswith(b"HTTP/1.1 200 ") and b"X-Forwarded-Proto: https" in out
         writer.close()
         files[1].write_text("broken")
@@ -672,22 +671,22 @@ def test_a_new_configuration_cuts_nothing_off() -> None:
     from jellyfin_ports.config import parse
     from ports_support import config_text
 
-    go: list[asyncio.Event] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_head(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
-        await go[0].wait()
-        writer.write(b"cd")
-
     async def job() -> None:
-        go.append(asyncio.Event())
+        asked, go = asyncio.Event(), asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_head(reader)
+            asked.set()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+            await go.wait()
+            writer.write(b"cd")
+
         async with relay_before(serve) as setting:
             answer = asyncio.ensure_future(setting.talk(GET))
-            await asyncio.sleep(0.2)
+            await asked.wait()
             setting.relay.configure(parse(config_text(lan=["192.168.1.0/24"], upstreams=[])))
             assert (await setting.talk(GET)).startswith(b"HTTP/1.1 403 ")
-            go[0].set()
+            go.set()
             assert (await answer).endswith(b"abcd")
 
     run(job())
@@ -710,7 +709,7 @@ def test_a_server_killed_and_restarted_under_load_a_hundred_times() -> None:
         async with relay_before(serve) as setting:
             await restart_under_load(setting, serve)
 
-    asyncio.run(asyncio.wait_for(job(), 60))
+    asyncio.run(asyncio.wait_for(job(), 240))
 
 
 async def restart_under_load(setting: Setting, serve: Any) -> None:
@@ -731,7 +730,7 @@ async def restart_under_load(setting: Setting, serve: Any) -> None:
 
     async def client(number: int) -> None:
         while not stop.is_set():
-            out = await setting.talk(GET.replace(b"/x", b"/big" if number % 2 else b"/small"), wait=10)
+            out = await setting.talk(GET.replace(b"/x", b"/big" if number % 2 else b"/small"))
             head, _, body = out.partition(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200"):
                 ended["refused"] += 1
@@ -741,17 +740,20 @@ async def restart_under_load(setting: Setting, serve: Any) -> None:
                 ended["cut"] += 1
             await asyncio.sleep(0.002)
 
+    async def another(end: str) -> None:
+        before = ended[end]
+        await until(lambda: ended[end] > before)
+
     clients = [asyncio.ensure_future(client(n)) for n in range(8)]
     setting.origin.close()
     for _ in range(100):
         origin = await asyncio.start_server(tracked, "127.0.0.1", port, reuse_address=True)
-        await asyncio.sleep(0.04)
+        await asyncio.sleep(0.03)
+        await another("whole")
         origin.close()
         for writer in list(connections):
             writer.transport.abort()
-        await asyncio.sleep(0.01)
+        await another("refused")
     stop.set()
-    await asyncio.wait_for(asyncio.gather(*clients), 15)
-    assert ended["whole"] > 50 and ended["refused"] > 10, ended
-    await asyncio.sleep(0.2)
-    assert setting.relay.status()["connections"] == 0
+    await asyncio.gather(*clients)
+    await until(lambda: setting.relay.status()["connections"] == 0)

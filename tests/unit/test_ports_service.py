@@ -28,6 +28,7 @@ from jellyfin_ports.holders import describe_holder, holders, parse_table
 from jellyfin_ports.interfaces import read_interfaces
 from jellyfin_ports.tables import ago, amount, table
 from jellyfin_ports.upstreams import State
+from loopback import kept_port
 from ports_support import SERVER_ID, config_text, info_body
 
 
@@ -53,10 +54,13 @@ def ask(
     discovery: ClientDiscovery, port: int, datagram: bytes = b"who is JellyfinServer?", times: int = 1
 ) -> list[bytes]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(20)
+        before = discovery.counters["answered"]
         for _ in range(times):
             client.sendto(datagram, ("127.0.0.1", port))
-        discovery.readable()
-        found = []
+            assert select.select([discovery], [], [], 20)[0]
+            discovery.readable()
+        found = [client.recv(2048) for _ in range(discovery.counters["answered"] - before)]
         while select.select([client], [], [], 0.05)[0]:
             found.append(client.recv(2048))
         return found
@@ -83,7 +87,7 @@ def test_the_reply_on_the_wire_and_what_is_noted() -> None:
     )
     seen = discovery.status()
     assert seen["answered"][0]["source"] == "127.0.0.1" and seen["answered"][0]["count"] == 1
-    assert abs(seen["answered"][0]["last"] - time.time()) < 5
+    assert abs(seen["answered"][0]["last"] - time.time()) < 60
 
 
 def test_what_gets_no_reply() -> None:
@@ -94,7 +98,7 @@ def test_what_gets_no_reply() -> None:
 
 
 def test_a_flood_from_the_lan_is_limited() -> None:
-    discovery, port = service(["127.0.0.0/8"], source_rate=1, source_burst=5)
+    discovery, port = service(["127.0.0.0/8"], source_rate=0.001, source_burst=5)
     assert len(ask(discovery, port, times=60)) == 5
     assert discovery.counters["limited_source"] == 55
 
@@ -106,10 +110,11 @@ def udp_pair(guarded: Networks) -> tuple[socket.socket, FloodGuard]:
     return sock, FloodGuard(sock, guarded)
 
 
-def passes(sock: socket.socket) -> bool:
+def passes(sock: socket.socket, expected: bool = True) -> bool:
+    """What is to come through is waited for."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.sendto(b"x", sock.getsockname())
-        ready = bool(select.select([sock], [], [], 0.05)[0])
+        ready = bool(select.select([sock], [], [], 20 if expected else 0.05)[0])
         if ready:
             sock.recv(10)
         return ready
@@ -125,7 +130,7 @@ def test_the_kernels_filter_lets_the_lan_through(networks: list[str], inside: bo
     assert passes(sock)
     guard.tick(0)
     guard.tick(1000)
-    assert guard.engaged and passes(sock) is inside
+    assert guard.engaged and passes(sock, inside) is inside
     guard.detach()
     assert passes(sock)
     sock.close()
@@ -135,10 +140,13 @@ def test_the_filter_counts_and_lets_go() -> None:
     sock, guard = udp_pair(Networks(["10.0.0.0/8"]))
     guard.tick(0)
     guard.tick(1000)
+    assert not passes(sock, False)
     for _ in range(300):
-        assert not passes(sock) if _ == 0 else True
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.sendto(b"x", sock.getsockname())
+    deadline = time.monotonic() + 20
+    while guard._kernel_drops() < 300 and time.monotonic() < deadline:
+        time.sleep(0.01)
     guard.tick(1000)
     assert guard.dropped >= 300 and guard.engaged
     for _ in range(5):
@@ -155,23 +163,30 @@ def test_interfaces_are_what_the_kernel_says() -> None:
     loopback = next(i for i in read_interfaces().values() if i.name == "lo")
     assert loopback.loopback and loopback.up and not loopback.multicast
     assert ipaddress.IPv4Interface("127.0.0.1/8") in loopback.addresses
-    assert set(read_interfaces()) == {index for index, _ in socket.if_nameindex()}
+    for _turn in range(100):
+        before, found, after = socket.if_nameindex(), set(read_interfaces()), socket.if_nameindex()
+        if before == after:  # none came or went meanwhile
+            break
+    assert found == {index for index, _ in after}
 
 
 # Ports
 
 
 def test_who_holds_a_port() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind(("127.0.0.1", 0))
-        for protocol, sock in (("tcp", tcp), ("udp", udp)):
-            port = sock.getsockname()[1]
-            (holder,) = holders(protocol, port)
-            assert holder.address == "127.0.0.1" and holder.pid > 0 and not holder.ours
-            assert holder.process in describe_holder(protocol, port) and f"{port}/{protocol}" in describe_holder(
-                protocol, port
-            )
-    assert holders("tcp", port) == []
+    with kept_port() as kept:
+        with (
+            socket.create_server(("127.0.0.1", kept)) as tcp,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        ):
+            udp.bind(("127.0.0.1", 0))
+            for protocol, sock in (("tcp", tcp), ("udp", udp)):
+                port = sock.getsockname()[1]
+                (holder,) = holders(protocol, port)
+                assert holder.address == "127.0.0.1" and holder.pid > 0 and not holder.ours
+                said = describe_holder(protocol, port)
+                assert holder.process in said and f"{port}/{protocol}" in said
+        assert holders("tcp", kept) == []
 
 
 def test_the_kernels_table() -> None:
@@ -189,14 +204,14 @@ def test_check_says_what_is_wrong_and_exits_so(tmp_path: Path, capsys: pytest.Ca
     path.write_text(config_text(listeners={"http": {"enabled": True, "port": 0}}))
     assert cli.main(["check", "--config", str(path)]) == 2
     assert f"{path}:" in capsys.readouterr().err
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port = held.getsockname()[1]
+    with kept_port() as port:
         path.write_text(config_text(listeners={"http": {"enabled": True, "port": port}}))
-        assert cli.main(["check", "--config", str(path)]) == 3
-        said = capsys.readouterr().err
-        assert f"{port}/tcp (listener http) is held by" in said and "jellyfin_http: false" in said
-        assert cli.main(["check", "--config", str(path), "--no-ports"]) == 0
-    assert cli.main(["check", "--config", str(path)]) == 0
+        with socket.create_server(("127.0.0.1", port)):
+            assert cli.main(["check", "--config", str(path)]) == 3
+            said = capsys.readouterr().err
+            assert f"{port}/tcp (listener http) is held by" in said and "jellyfin_http: false" in said
+            assert cli.main(["check", "--config", str(path), "--no-ports"]) == 0
+        assert cli.main(["check", "--config", str(path)]) == 0
     assert cli.main(["check", "--config", str(tmp_path / "none.json")]) == 2
     https = {
         "enabled": True,
@@ -279,9 +294,7 @@ def test_metrics_are_prometheus_text() -> None:
 
 
 def test_metrics_are_served_on_loopback_only() -> None:
-    async def job() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+    async def job(port: int) -> None:
         runner = await metrics.serve(port, lambda: [("jellyfin_ports_x", "help", {}, 1.0)])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -290,7 +303,8 @@ def test_metrics_are_served_on_loopback_only() -> None:
         writer.close()
         await runner.cleanup()
 
-    asyncio.run(job())
+    with kept_port() as port:
+        asyncio.run(job(port))
 
 
 @pytest.mark.parametrize(

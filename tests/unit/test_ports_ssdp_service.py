@@ -167,8 +167,9 @@ def test_answers_are_spread_at_random_over_the_wait() -> None:
             now = asyncio.get_running_loop().time()
             for number in range(20):
                 hear(ssdp, search("upnp:rootdevice", mx="MX: 4\r\n"), port=6000 + number)
+            took = asyncio.get_running_loop().time() - now
             delays = sorted(handle.when() - now for handle in ssdp._waiting.values())
-            assert len(delays) == 20 and delays[0] >= 0 and delays[-1] < 4
+            assert len(delays) == 20 and delays[0] >= 0 and delays[-1] < 4 + took
             assert len({round(delay, 4) for delay in delays}) > 10 and delays[-1] - delays[0] > 0.5
 
     asyncio.run(asyncio.wait_for(job(), 20))
@@ -187,14 +188,13 @@ def test_membership_is_by_interface() -> None:
         return found
 
     async def job() -> None:
-        before = joined()
-        if "lo" in before:
+        if "lo" in joined():
             pytest.skip("somebody on this machine has joined 239.255.255.250 on lo")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             ssdp = Ssdp(sock, parse(config_text()), Memory(""), Watcher([]))  # type: ignore[arg-type]
             assert ssdp._membership(1, join=True) and ssdp._membership(1, join=True)  # twice: systemd kept the socket
             assert joined().count("lo") == 1
-            assert ssdp._membership(1, join=False) and joined() == before
+            assert ssdp._membership(1, join=False) and "lo" not in joined()
             await ssdp.stop()
 
     asyncio.run(asyncio.wait_for(job(), 20))

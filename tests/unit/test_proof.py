@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _proof
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._proof import CONSECUTIVE, ProofError, ask, prove
 from certificates import Issuer
+from loopback import kept_port
 
 NEW, OLD = "0123456789abcdef", "fedcba9876543210"
 
@@ -30,7 +31,6 @@ class Listener:
         self.answer, self.context = answer, context
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
-        self.served = 0
         self.requests: list[bytes] = []
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -49,12 +49,17 @@ class Listener:
             except OSError:
                 pass
             finally:
-                self.served += 1
                 peer.close()
 
 
 def page(body: str, status: str = "200 OK", headers: str = "") -> bytes:
     return f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener on a busy machine has time to answer, also where the proof as a whole has little."""
+    monkeypatch.setattr(_proof, "ask", lambda proof, _timeout: ask(proof, 20))
 
 
 @pytest.fixture
@@ -83,7 +88,7 @@ def refused(proofs: list[dict[str, str]], seconds: float = 0.3, **options: str) 
 def test_it_wants_several_new_answers_in_a_row(listen: Callable[..., Listener]) -> None:
     listener = listen(lambda number, _request: page(NEW))
     prove([url(listener)], NEW, 5)
-    assert listener.served == CONSECUTIVE
+    assert len(listener.requests) == CONSECUTIVE
     assert b"Host: 127.0.0.1" in listener.requests[0]
 
 
@@ -91,7 +96,7 @@ def test_an_old_worker_in_between_starts_the_count_anew(listen: Callable[..., Li
     old_at = CONSECUTIVE - 1
     listener = listen(lambda number, _request: page(OLD if number == old_at else NEW + "\n"))
     prove([url(listener)], NEW, 5)
-    assert listener.served == old_at + 1 + CONSECUTIVE
+    assert len(listener.requests) == old_at + 1 + CONSECUTIVE
 
 
 def test_an_old_worker_that_answers_every_third_is_never_believed(listen: Callable[..., Listener]) -> None:
@@ -123,18 +128,21 @@ def test_foreign_answers_are_said_but_never_quoted(listen: Callable[..., Listene
 
 
 def test_nobody_there() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    assert f"http://127.0.0.1:{port} refuses connections: nothing listens there." in refused(
-        [{"url": f"http://127.0.0.1:{port}/"}]
-    )
+    with kept_port() as port:
+        said = refused([{"url": f"http://127.0.0.1:{port}/"}])
+    assert f"http://127.0.0.1:{port} refuses connections: nothing listens there." in said
 
 
-def test_one_who_never_answers_is_left_in_time(listen: Callable[..., Listener]) -> None:
-    listener = listen(lambda n, r: time.sleep(3) or b"")  # type: ignore[func-returns-value]
+def test_one_who_never_answers_is_left_in_time(
+    listen: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_proof, "ask", ask)
+    over = threading.Event()
+    listener = listen(lambda n, r: b"" if over.wait(60) else b"")
     begun = time.monotonic()
     assert "does not answer in time" in refused([url(listener)], 0.5)
-    assert time.monotonic() - begun < 2.5
+    assert time.monotonic() - begun < 30
+    over.set()
 
 
 def test_who_holds_the_port_is_named_when_it_is_not_ours(
@@ -177,11 +185,11 @@ def test_a_refused_handshake_is_said(listen: Callable[..., Listener]) -> None:
 
 
 def test_programs(tmp_path: Path) -> None:
-    assert ask({"argv": ["echo", NEW]}, 5).generation == NEW
+    assert ask({"argv": ["echo", NEW]}, 20).generation == NEW
     prove([{"argv": ["echo", NEW]}], NEW, 5)  # type: ignore[list-item]
     assert ask({"argv": ["/no/such/program"]}, 5).words == "can't be run: No such file or directory."
     assert (
-        ask({"argv": [sys.executable, "-c", "import sys; sys.exit('not ready')"]}, 5).words
+        ask({"argv": [sys.executable, "-c", "import sys; sys.exit('not ready')"]}, 20).words
         == "ended with 1 and said 'not ready'."
     )
     assert ask({"argv": ["sleep", "5"]}, 0.1).words == "did not end in time."
@@ -191,8 +199,8 @@ def test_programs(tmp_path: Path) -> None:
 def test_what_is_hopeless_is_not_waited_for() -> None:
     begun = time.monotonic()
     with pytest.raises(ProofError, match=r"nginx\.service is failed"):
-        prove([{"argv": ["false"]}], NEW, 30, hopeless=lambda: "nginx.service is failed.")
-    assert time.monotonic() - begun < 10
+        prove([{"argv": ["false"]}], NEW, 120, hopeless=lambda: "nginx.service is failed.")
+    assert time.monotonic() - begun < 60
 
 
 def test_nothing_to_ask_is_proved_at_once() -> None:

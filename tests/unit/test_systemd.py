@@ -38,11 +38,11 @@ Triggers=own.service other.service
 """
 
 
-def fake(tmp_path: Path, script: str) -> Systemd:
+def fake(tmp_path: Path, script: str, seconds: float = 60) -> Systemd:
     program = tmp_path / "systemctl"
     program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n{script}\n')
     program.chmod(0o755)
-    return Systemd(timeout=2, systemctl=str(program))
+    return Systemd(timeout=seconds, systemctl=str(program))
 
 
 def calls(tmp_path: Path) -> list[str]:
@@ -78,7 +78,7 @@ def test_its_words_are_handed_on(tmp_path: Path) -> None:
 
 
 def test_one_that_hangs_is_left_in_time(tmp_path: Path) -> None:
-    systemd = fake(tmp_path, "exec sleep 60")
+    systemd = fake(tmp_path, "exec sleep 60", seconds=2)
     with pytest.raises(SystemdError, match="systemctl daemon-reload did not end within 2 s"):
         systemd.daemon_reload()
 
