@@ -143,7 +143,7 @@ def run(browser: str, folder: Path, scheme: str, *arguments: str) -> str:
     ]
     flags += ["--disable-component-update", "--disable-sync", "--hide-scrollbars", "--allow-file-access-from-files"]
     flags += [f"--user-data-dir={folder / 'profile'}", f"--blink-settings=preferredColorScheme={scheme}"]
-    return subprocess.run([browser, *flags, *arguments], capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.run([browser, *flags, *arguments], capture_output=True, text=True, timeout=240, check=True).stdout
 
 
 def measured(browser: str, folder: Path, page: Path, width: int, scheme: str) -> dict[str, Any]:

@@ -555,7 +555,7 @@ class Graded:
                 bank.ports[case.name],
                 NAME,
                 trusted,
-                60,
+                180,
                 scanner,
                 "/usr/bin/openssl",
                 None,

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,19 +34,13 @@ class Spec:
     extra: dict = field(default_factory=dict)
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def wait_for(port: int, process: subprocess.Popen, log: Path, seconds: float = 15) -> None:
+def wait_for(port: int, process: subprocess.Popen, log: Path, seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if process.poll() is not None:
             raise RuntimeError(f"the server ended: {log.read_text(errors='replace')[-1500:]}")
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            socket.create_connection(("127.0.0.1", port), 10).close()
             return
         except OSError:
             time.sleep(0.05)
@@ -58,6 +53,7 @@ class Bank:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ports: dict[str, int] = {}
+        self._keepers: list[socket.socket] = []
         self.processes: list[subprocess.Popen] = []
 
     def start(self, specs: dict[str, Spec], python: Path | None) -> None:
@@ -69,7 +65,7 @@ class Bank:
         ):
             mine = {name: spec for name, spec in specs.items() if spec.kind == kind}
             for name in mine:
-                self.ports[name] = free_port()
+                self.ports[name] = self._port()
             if mine:
                 starter(mine)
         for name, spec in specs.items():
@@ -85,16 +81,27 @@ class Bank:
             process.terminate()
         for process in self.processes:
             try:
-                process.wait(5)
+                process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
+        for keeper in self._keepers:
+            keeper.close()
 
-    def _run(self, label: str, argv: list[str], port: int, **options: object) -> None:
+    def _port(self) -> int:
+        """One that the kernel gives to nobody else: the socket that keeps it does not listen, and all servers allow one beside theirs."""
+        keeper = socket.socket()
+        self._keepers.append(keeper)
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind(("127.0.0.1", 0))
+        return int(keeper.getsockname()[1])
+
+    def _run(self, label: str, argv: list[str], ports: Iterable[int], **options: object) -> None:
         log = self.folder / f"{label}.log"
         with log.open("wb") as handle:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=handle, stderr=handle, **options)  # type: ignore[call-overload]
         self.processes.append(process)
-        wait_for(port, process, log)
+        for port in ports:
+            wait_for(port, process, log)
 
     def _nginx(self, specs: dict[str, Spec]) -> None:
         servers = []
@@ -116,8 +123,7 @@ class Bank:
             + "".join(servers)
             + "}\n"
         )
-        first = self.ports[next(iter(specs))]
-        self._run("nginx", ["nginx", "-c", str(config), "-p", str(self.folder)], first)
+        self._run("nginx", ["nginx", "-c", str(config), "-p", str(self.folder)], [self.ports[name] for name in specs])
 
     def _apache(self, specs: dict[str, Spec]) -> None:
         modules = "/usr/lib/apache2/modules"
@@ -147,7 +153,7 @@ class Bank:
             ]
         config = self.folder / "apache.conf"
         config.write_text("\n".join(lines) + "\n")
-        self._run("apache", ["apache2", "-f", str(config), "-D", "FOREGROUND"], self.ports[next(iter(specs))])
+        self._run("apache", ["apache2", "-f", str(config), "-D", "FOREGROUND"], [self.ports[name] for name in specs])
 
     def _haproxy(self, specs: dict[str, Spec]) -> None:
         lines = ["global", "  maxconn 512", "defaults", "  mode http"]
@@ -168,7 +174,7 @@ class Bank:
             ]
         config = self.folder / "haproxy.cfg"
         config.write_text("\n".join(lines) + "\n")
-        self._run("haproxy", ["haproxy", "-db", "-f", str(config)], self.ports[next(iter(specs))])
+        self._run("haproxy", ["haproxy", "-db", "-f", str(config)], [self.ports[name] for name in specs])
 
     def _caddy(self, specs: dict[str, Spec]) -> None:
         blocks = ["{\n  admin off\n  auto_https off\n  default_bind 127.0.0.1\n}\n"]
@@ -182,23 +188,23 @@ class Bank:
         config.write_text("".join(blocks))
         home = {"HOME": str(self.folder), "XDG_DATA_HOME": str(self.folder), "XDG_CONFIG_HOME": str(self.folder)}
         argv = ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
-        self._run("caddy", argv, self.ports[next(iter(specs))], env={**os.environ, **home})
+        self._run("caddy", argv, [self.ports[name] for name in specs], env={**os.environ, **home})
 
     def _gnutls(self, name: str, spec: Spec) -> None:
-        port = self.ports[name] = free_port()
+        port = self.ports[name] = self._port()
         cert, key = spec.certificates[0]
         argv = ["gnutls-serv", "--http", "--port", str(port), "--x509certfile", cert, "--x509keyfile", key]
         argv += ["--priority", spec.ciphers, "--quiet"]
-        self._run(name, argv, port)
+        self._run(name, argv, [port])
 
     def _s_server(self, name: str, spec: Spec) -> None:
-        port = self.ports[name] = free_port()
+        port = self.ports[name] = self._port()
         cert, key = spec.certificates[0]
         argv = ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", cert, "-cert_chain", cert, "-key", key]
-        self._run(name, [*argv, "-www", "-quiet", *spec.extra.get("argv", [])], port)
+        self._run(name, [*argv, "-www", "-quiet", *spec.extra.get("argv", [])], [port])
 
     def _old(self, name: str, spec: Spec, python: Path) -> None:
-        port = self.ports[name] = free_port()
+        port = self.ports[name] = self._port()
         cert, key = spec.certificates[0]
         given = {
             "cert": cert,
@@ -207,7 +213,7 @@ class Bank:
             "hsts": spec.hsts[0] if spec.hsts else "",
             **spec.extra,
         }
-        self._run(name, [str(python), str(HERE / "old_openssl.py"), str(port), json.dumps(given)], port)
+        self._run(name, [str(python), str(HERE / "old_openssl.py"), str(port), json.dumps(given)], [port])
 
 
 def missing_programs() -> list[str]:

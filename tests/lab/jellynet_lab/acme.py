@@ -54,7 +54,7 @@ systemctl enable --quiet --now lab-dns.service lab-acme.service
 """
 
 FETCH_ROOT = """
-for n in $(seq 50); do
+for n in $(seq 300); do
   curl -sf --cacert /etc/lab-acme/ca.pem https://localhost:15000/roots/0 && exit
   sleep 0.1
 done

@@ -11,7 +11,7 @@ from .topology import Host, Topology
 
 # The hard limits of the machine are kept within reach of one that lacks CAP_SYS_RESOURCE.
 LIMITS = ("--pids-limit=-1", "--ulimit=nofile=1024:4096", "--ulimit=nproc=4096:4096")
-BOOT_LIMIT = 90
+BOOT_LIMIT = 180
 # Every systemd takes some; with the kernel's 128 the twelfth host or so hangs while it boots.
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_WANTED = 1024

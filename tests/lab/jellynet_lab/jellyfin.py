@@ -131,7 +131,7 @@ def install(lab: str, host: Host) -> None:
 
 # Any port: network.xml may say another
 WAIT = """\
-for n in $(seq 100); do
+for n in $(seq 600); do
   ss -Hltnp | grep -q '"python3",pid='"$(systemctl show -P MainPID jellyfin.service)," && exit
   sleep 0.1
 done
