@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ COLLECTIONS = ROOT / ".cache" / "collections"
 if ROOT.parts[-3:] != ("ansible_collections", "jellynet", "jellyfin"):
     link = COLLECTIONS / "ansible_collections" / "jellynet" / "jellyfin"
     link.parent.mkdir(parents=True, exist_ok=True)
-    if not link.is_symlink():
+    with contextlib.suppress(FileExistsError):  # of another run, or another process of this one
         link.symlink_to(ROOT)
     sys.path.insert(0, str(COLLECTIONS))
 
