@@ -114,7 +114,11 @@ def _order(target: _tls_probe.Target, suites: dict[str, list[dict[str, Any]]]) -
     return whose
 
 
-def _own_probes(target: _tls_probe.Target, http_port: int | None, left: float) -> dict[str, Any]:
+def _own_probes(
+    target: _tls_probe.Target, http_port: int | None, left: float, known: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What our own probes see; of what is ``known`` from an earlier turn, only what had no answer is asked."""
+    had = {name: seen for name, seen in (known or {}).items() if name != "http" or seen["status"] is not None}
     tasks: dict[str, Any] = {
         "groups": lambda: _tls_probe.groups_13(target, left),
         "preferred": lambda: _tls_probe.preferred_group(target),
@@ -128,7 +132,7 @@ def _own_probes(target: _tls_probe.Target, http_port: int | None, left: float) -
     }
     if http_port:
         tasks["redirect"] = lambda: _tls_probe.redirect(target, http_port)
-    return _tls_probe.together(tasks, left)
+    return {**had, **_tls_probe.together({name: task for name, task in tasks.items() if name not in had}, left)}
 
 
 def _robot(
@@ -186,6 +190,8 @@ def grade(
     try:
         own = _own_probes(target, http_port, max(1.0, min(10.0, deadline - time.monotonic())))
         scans = _tls_sslyze.collect(start, first, deadline)
+        # The scanner keeps the server and this machine busy; now there is time for what got no answer beside it.
+        own = _own_probes(target, http_port, min(10.0, deadline - time.monotonic()), own)
     except _tls_sslyze.ScanError as problem:
         raise GradeError(f"No grade for {server_name} at {host} port {port}: {problem}") from problem
     finally:

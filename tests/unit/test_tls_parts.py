@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import (
     _tls_der,
+    _tls_grade,
     _tls_hello,
     _tls_hsts,
     _tls_probe,
@@ -397,3 +398,24 @@ def test_what_does_not_end_costs_the_time_once() -> None:
     assert seen == {"four": 4}
     assert time.monotonic() - began < 20, "one after the other they would take 30 s"
     over.set()
+
+
+def test_what_got_no_answer_beside_the_scanner_is_asked_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def seen(name: str, answer: Any) -> None:
+        monkeypatch.setattr(_tls_probe, name, lambda *_given: (asked.append(name), answer)[1])
+
+    for name in ("groups_13", "preferred_group", "choice", "alpn", "http3", "name_behaviour"):
+        seen(name, name)
+    seen("http_answer", {"status": None, "error": "no complete answer within 5 s"})
+    target = _tls_probe.Target("127.0.0.1", 1, "a.test", 5)
+    first = _tls_grade._own_probes(target, None, 20)
+    assert first.pop("alpn") == "alpn"  # it did not come to an end
+    asked.clear()
+    seen("http_answer", {"status": 200, "error": ""})
+    again = _tls_grade._own_probes(target, None, 20, first)
+    assert sorted(asked) == ["alpn", "http_answer"]
+    assert again == {**first, "alpn": "alpn", "http": {"status": 200, "error": ""}}
+    asked.clear()
+    assert _tls_grade._own_probes(target, None, 20, again) == again and asked == []
