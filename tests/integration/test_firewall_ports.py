@@ -12,12 +12,13 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from firewall_peer import TCP, UDP
 from testinfra.host import Host
+from waiting import listens
 
 ROOT = Path(__file__).resolve().parents[2]
 PEER = Path(__file__).with_name("firewall_peer.py")
@@ -36,6 +37,12 @@ FORGET_SOON = "sysctl -qw net.netfilter.nf_conntrack_udp_timeout=1 net.netfilter
 def place(host: Host) -> None:
     text = base64.b64encode(PEER.read_bytes()).decode()
     assert host.run(f"echo {text} | base64 -d > /root/firewall_peer.py").rc == 0
+
+
+def start(host: Host) -> None:
+    host.check_output("systemd-run --unit=peer python3 /root/firewall_peer.py listen")
+    listens(host.check_output, *TCP)
+    listens(host.check_output, *UDP, kind="udp")
 
 
 def ask(host: Host, *wanted: dict[str, Any]) -> list[bool]:
@@ -130,8 +137,7 @@ def target(lab: Any, request: pytest.FixtureRequest) -> Target:
     for name in ("client", "tuner", "outside", request.param):
         place(lab.host(name))
     if made.host.run("systemctl is-active peer").rc:
-        made.host.check_output("systemd-run --unit=peer python3 /root/firewall_peer.py listen")
-        time.sleep(1)
+        start(made.host)
     return made
 
 
@@ -262,8 +268,7 @@ def test_after_a_reboot_all_is_as_it_was(target: Target, people: dict[str, Host]
     subprocess.run(
         [str(ROOT / "tests/lab/lab"), "reboot", target.lab.name, target.name], check=True, capture_output=True
     )
-    target.host.check_output("systemd-run --unit=peer python3 /root/firewall_peer.py listen")
-    time.sleep(2)
+    start(target.host)
     for host in people.values():  # it has new link addresses
         host.check_output("ip neigh flush all")
     done = target.run(target.first)
