@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from testinfra.host import Host
+from waiting import listens, until
 
 ROOT = Path(__file__).resolve().parents[2]
 MEDIA, NEW = "media.example.org", "new.example.org"
@@ -228,7 +229,7 @@ def test_certbots_timer_renews_and_the_proxy_serves_it(
     assert after != before and eventually(lambda: served(acme, lab.address("edge", "wan"), MEDIA) == after)
 
 
-def eventually(true: Callable[[], bool], seconds: float = 20) -> bool:
+def eventually(true: Callable[[], bool], seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:
@@ -343,8 +344,9 @@ def test_another_server_answers_under_the_name(
     letsencrypt: Callable[..., dict[str, Any]], unharmed: None, lab: Any, acme: Host
 ) -> None:
     point(lab, "taken.example.org", lab.address("acme", "wan"))
-    acme.check_output("systemd-run --unit test-squatter python3 -m http.server --bind 0.0.0.0 80; sleep 1")
+    acme.check_output("systemd-run --unit test-squatter python3 -m http.server --bind 0.0.0.0 80")
     try:
+        listens(acme.check_output, 80)
         done = letsencrypt(sites=[{"domain": "taken.example.org"}])
     finally:
         acme.check_output("systemctl stop test-squatter")
@@ -352,13 +354,22 @@ def test_another_server_answers_under_the_name(
     assert "taken.example.org does not resolve on this host" in done["msg"]
 
 
+def reload(edge: Host, change: str) -> None:
+    """Change nginx' configuration; back when none but new workers take connections."""
+    workers = "pgrep -fx 'nginx: worker process' || true"  # one that ends says so in its name
+    before = set(edge.check_output(workers).split())
+    edge.check_output(f"{change}; nginx -s reload")
+    now = until(lambda: set(edge.check_output(workers).split()), lambda found: bool(found) and not found & before)
+    assert now and not now & before
+
+
 def test_port_80_leads_elsewhere(letsencrypt: Callable[..., dict[str, Any]], unharmed: None, edge: Host) -> None:
     site = "/etc/nginx/sites-available/default"
-    edge.check_output(f"cp {site} /root/site; sed -i '/acme-challenge/d' {site}; nginx -s reload; sleep 1")
+    reload(edge, f"cp {site} /root/site; sed -i '/acme-challenge/d' {site}")
     try:
         done = letsencrypt(force_renewal=True)
     finally:
-        edge.check_output(f"cp /root/site {site}; rm /root/site; nginx -s reload; sleep 1")
+        reload(edge, f"cp /root/site {site}; rm /root/site")
     assert (
         f"Port 80 of this host does not lead http://{MEDIA}/.well-known/acme-challenge/ to certbot: it answers 301"
         in done["msg"]
@@ -372,8 +383,9 @@ def test_port_80_leads_elsewhere(letsencrypt: Callable[..., dict[str, Any]], unh
 
 
 def test_the_responders_port_is_taken(letsencrypt: Callable[..., dict[str, Any]], unharmed: None, edge: Host) -> None:
-    edge.check_output("systemd-run --unit test-squatter python3 -m http.server --bind 127.0.0.1 888; sleep 1")
+    edge.check_output("systemd-run --unit test-squatter python3 -m http.server --bind 127.0.0.1 888")
     try:
+        listens(edge.check_output, 888)
         done = letsencrypt(force_renewal=True)
     finally:
         edge.check_output("systemctl stop test-squatter")
