@@ -54,6 +54,8 @@ def websocket(host: str, name: str, path: str, silence: str, beats: str = "0") -
     if status != 101:
         return {"status": status, "head": head.decode(errors="replace")}
     said = [say(connection, "before")]
+    with open("/tmp/under-way" + path.partition("?")[0].replace("/", "-"), "w") as sign:  # for who waits for it
+        sign.write(said[0])
     connection.settimeout(float(silence) + 15)
     for _beat in range(int(beats)):
         time.sleep(2)

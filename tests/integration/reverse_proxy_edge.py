@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT / "tests" / "lab"))
 
 from jellynet_lab import labs  # noqa: E402
 from jellynet_lab.run import PODMAN  # noqa: E402
+from waiting import listens, until  # noqa: E402
 
 TRAEFIK = "3.7.15"
 IMAGE = os.environ.get("JELLYNET_IMAGE", "debian12")  # or debian13
@@ -52,7 +53,7 @@ class Answer:
     version: str = ""
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: str = ""
-    seconds: float = 0.0
+    seconds: float = 0.0  # from the request on its connection to the end of the answer
 
     def all(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key.lower() == name.lower()]
@@ -103,6 +104,12 @@ class Host:
     def shell(self, script: str, check: bool = True, seconds: float = 120) -> str:
         return self.run("sh", "-c", script, check=check, seconds=seconds)
 
+    def wait_for(self, *paths: str) -> None:
+        """Until each of these files holds something."""
+        script = " && ".join(f"test -s {path}" for path in paths)
+        done = until(lambda: self.process("sh", "-c", script).returncode, lambda code: code == 0)
+        assert done == 0, f"not all of {', '.join(paths)} came to hold something"
+
     def put(self, path: str, content: str) -> None:
         self.run("sh", "-c", f"mkdir -p $(dirname {path}) && cat > {path}", data=content, check=True)
 
@@ -118,7 +125,7 @@ class Client(Host):
         begin = time.monotonic()
         done = self.process(
             "curl", "-sS", "-i", "-m", str(seconds), "--cacert", CA, "--path-as-is", "-o", "-",
-            "-w", "\n%{http_version} %{time_total} %{time_starttransfer}", *arguments, url, seconds=seconds + 20,
+            "-w", "\n%{http_version} %{time_total} %{time_pretransfer}", *arguments, url, seconds=seconds + 20,
         )  # fmt: skip
         return self._answer(done, time.monotonic() - begin)
 
@@ -128,7 +135,7 @@ class Client(Host):
         text, _, figures = done.stdout.rpartition("\n")
         answer.version = figures.split(" ")[0]
         if len(figures.split(" ")) == 3 and figures[:1].isdigit():
-            answer.seconds = float(figures.split(" ")[1])
+            answer.seconds = float(figures.split(" ")[1]) - float(figures.split(" ")[2])
         text = text.replace("\r\n", "\n")
         while text.startswith("HTTP/"):
             head, _, text = text.partition("\n\n")
@@ -187,6 +194,7 @@ class Edge(Host):
             "systemctl is-active -q acme-double || systemd-run -q --unit acme-double "
             "python3 -m http.server 888 --bind 127.0.0.1 --directory /srv/acme"
         )
+        listens(self.shell, 888)
 
     def server(self, domain: str, verb: str) -> None:
         port = PORTS[domain]
@@ -194,10 +202,9 @@ class Edge(Host):
             wizard = "--wizard" if domain == NEW else ""
             self.shell(
                 f"systemctl is-active -q mirror-{port} || systemd-run -q --collect --unit mirror-{port} "
-                f"python3 /root/mirror.py {port} {wizard}; "
-                f"for turn in 1 2 3 4 5 6 7 8 9; do python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}))' "
-                "2>/dev/null && exit 0; sleep 0.2; done; exit 1"
+                f"python3 /root/mirror.py {port} {wizard}"
             )
+            listens(self.shell, port)
         else:
             self.shell(f"systemctl stop mirror-{port}")
 

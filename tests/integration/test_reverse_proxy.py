@@ -228,13 +228,17 @@ def test_a_websocket_on_every_path(edge: Edge, name: str, path: str) -> None:
 
 
 def test_a_quiet_websocket_and_a_slow_stream_outlive_a_minute_and_a_reload(edge: Edge) -> None:
+    begun = ("/tmp/under-way-quiet", "/tmp/under-way-reload", "/tmp/drip")
+    edge.wan.run("rm", "-f", *begun)
     with ThreadPoolExecutor(3) as pool:
-        long = pool.submit(edge.wan.ask, f"https://{MEDIA}/LiveTv/drip-long", "--http1.1", seconds=110)
+        head = ("--http1.1", "-D", begun[2])
+        long = pool.submit(edge.wan.ask, f"https://{MEDIA}/LiveTv/drip-long", *head, seconds=110)
         quiet = pool.submit(edge.wan.tool, "websocket", edge.wan_address, MEDIA, "/quiet", "75", seconds=120)
-        through = pool.submit(edge.wan.tool, "websocket", edge.wan_address, MEDIA, "/reload", "12", seconds=60)
+        through = pool.submit(edge.wan.tool, "websocket", edge.wan_address, MEDIA, "/reload", "20", seconds=90)
         if edge.proxy not in WEBSOCKETS_END_ON_RELOAD:
-            time.sleep(4)
+            edge.wan.wait_for(*begun)
             edge.shell(f"systemctl reload {edge.unit}")
+            assert not through.done(), "the websocket was over before the reload was"
             assert through.result() == {"status": 101, "said": ["/reload before", "/reload after"]}
         assert quiet.result() == {"status": 101, "said": ["/quiet before", "/quiet after"]}
         assert (long.result().code, long.result().body.count("drip")) == (0, 36)
@@ -255,9 +259,10 @@ def test_a_live_stream_is_passed_on_as_it_comes(edge: Edge) -> None:
             "sh", "-c", f"curl -sN --cacert {lab.CA} https://{MEDIA}{path} | head -c 8; echo", seconds=30
         )
         assert done.stdout.startswith("drip")
-    begin = time.monotonic()
-    edge.wan.shell(f"curl -sN --cacert {lab.CA} https://{MEDIA}/Audio/1/drip | head -c 4")
-    assert time.monotonic() - begin < 4.5  # the whole takes six seconds
+    # Measured on the client, which is asked over a way of its own.
+    script = f"date +%s%N; curl -sN --cacert {lab.CA} https://{MEDIA}/Audio/1/drip | head -c 4; echo; date +%s%N"
+    begin, said, end = edge.wan.shell(script).split()
+    assert said == "drip" and int(end) - int(begin) < 4.5e9  # the whole takes six seconds
 
 
 def test_a_large_file_arrives_whole(edge: Edge) -> None:
@@ -449,7 +454,7 @@ def tokens_logged(edge: Edge) -> list[str]:
 
 def test_the_log_says_who_asked_for_what(edge: Edge) -> None:
     edge.wan.ask(f"https://{MEDIA}/Items/logged-path?x=1")
-    for _turn in range(20):
+    for _turn in range(60):
         lines = [line for line in edge.logs().splitlines() if edge.wan.address in line and MEDIA in line]
         if any("/Items/logged-path" in line for line in lines) or (lines and edge.proxy == "traefik"):
             return
@@ -508,16 +513,17 @@ def serial(edge: Edge) -> str:
 
 def test_a_new_certificate_is_served_without_cutting_a_download(edge: Edge) -> None:
     before = serial(edge)
-    download = edge.wan.start(f"curl -s --limit-rate 6M --cacert {lab.CA} https://{MEDIA}/media | wc -c")
-    time.sleep(2)
     edge.certificates()
+    edge.wan.run("rm", "-f", "/tmp/media")
+    download = edge.wan.start(
+        f"curl -s --limit-rate 3M --cacert {lab.CA} -o /tmp/media https://{MEDIA}/media; wc -c </tmp/media"
+    )
+    edge.wan.wait_for("/tmp/media")
+    assert serial(edge) == before
     edge.shell("jellynet-certificate-door sync")
-    for _turn in range(20):
-        if serial(edge) != before:
-            break
-        time.sleep(0.5)
-    assert serial(edge) != before
-    assert int(download.communicate(timeout=60)[0]) == 96 * 1024 * 1024
+    assert until(lambda: serial(edge), lambda now: now not in ("", before)) not in ("", before)
+    assert download.poll() is None, "the download was over before the new certificate was served"
+    assert int(download.communicate(timeout=180)[0]) == 96 * 1024 * 1024
 
 
 # The running set
@@ -645,7 +651,7 @@ def test_only_failures_are_logged_unless_asked_for(behind: tuple[Edge, str]) -> 
     # Requests to protected paths are not logged by Traefik at all; to a newer Caddy only what begins with 5 is an error.
     few = edge.proxy in ("traefik", lab.NEW_CADDY)
     wanted = {"/went-down"} if few else {"/metrics/went-ill", "/went-down"}
-    for _turn in range(20):
+    for _turn in range(60):
         logs = edge.logs()
         if all(path in logs for path in wanted):
             break
@@ -724,9 +730,7 @@ def test_directives_of_the_users_own_survive_runs(modern: Edge) -> None:
         modern.deploy(modern.proxy, **more)
         if own:
             modern.shell(f"systemctl reload {modern.unit}")
-        answer = until(
-            lambda: modern.wan.ask(f"https://{MEDIA}/own"), lambda answer: bool(answer.all("X-Own")), seconds=10
-        )
+        answer = until(lambda: modern.wan.ask(f"https://{MEDIA}/own"), lambda answer: bool(answer.all("X-Own")))
         assert answer.reached and answer.all("X-Own") == ["yes"]
         if own:
             assert modern.shell(f"cat {own}").strip() == text.strip()
