@@ -62,7 +62,7 @@ def main() -> None:
                 checks=spec.get("check", []),
                 trial=spec.get("trial"),
                 conflicts=spec.get("conflicts", []),
-                timeout=spec.get("timeout", 5),
+                timeout=spec.get("timeout", 30),
                 on_step=on_step,
             )
             result = transaction.run(spec.get("check_mode", False))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Edge
+from waiting import listens
 
 STEPS = (
     "stage", "check", "trial", "place", "units", "links", "mark", "swap",
@@ -59,7 +60,7 @@ def clean(host: Edge) -> Iterator[None]:
 
 
 def answer(host: Edge, port: int = 8088) -> set[str]:
-    return set(WORDS.findall(host.sh(f"curl -s -m 3 http://127.0.0.1:{port}/", check=False)))
+    return set(WORDS.findall(host.sh(f"curl -s -m 15 http://127.0.0.1:{port}/", check=False)))
 
 
 def would_load(host: Edge) -> set[str]:
@@ -140,7 +141,7 @@ def test_a_new_absolute_path_is_seen_by_the_check(host: Edge) -> None:
 def test_a_trial_finds_what_the_checker_misses_and_leaves_no_trace(host: Edge) -> None:
     host.run(nginx("one", trial=TRIAL))
     before = host.sh("cat /run/nginx.pid; pgrep -c nginx")
-    bad = nginx("two", trial=TRIAL, timeout=3)
+    bad = nginx("two", trial=TRIAL, timeout=15)
     bad["files"]["site.conf"] = bad["files"]["site.conf"].replace("@GENERATION@", "0123456789abcdef")
     for check_mode in (True, False):
         failed = host.run(bad, check_mode=check_mode)
@@ -158,11 +159,10 @@ def test_a_trial_finds_what_the_checker_misses_and_leaves_no_trace(host: Edge) -
 @pytest.mark.usefixtures("clean")
 def test_a_foreign_listener_on_the_new_port_is_named_and_the_old_set_put_back(host: Edge) -> None:
     old = host.run(nginx("one"))
-    host.sh(
-        "systemd-run --unit squatter python3 -m http.server 8090 --bind 127.0.0.1; sleep 1; systemctl is-active squatter"
-    )
+    host.sh("systemd-run --unit squatter python3 -m http.server 8090 --bind 127.0.0.1")
     try:
-        failed = host.run(nginx("two", trial=TRIAL, port=8090), timeout=3)
+        listens(host.sh, 8090)
+        failed = host.run(nginx("two", trial=TRIAL, port=8090), timeout=15)
     finally:
         host.sh("systemctl stop squatter")
     assert (failed["step"], failed["rolled_back"]) == ("prove", True)
@@ -177,7 +177,7 @@ def test_a_foreign_listener_on_the_new_port_is_named_and_the_old_set_put_back(ho
 def test_a_failed_first_install_leaves_nothing_and_the_one_in_the_way_runs_again(host: Edge) -> None:
     host.write("/etc/apache2/ports.conf", "Listen 127.0.0.1:8088\n")
     host.sh("systemctl enable --now apache2 2>/dev/null")
-    bad = nginx("one", conflicts=["apache2.service"], timeout=3)
+    bad = nginx("one", conflicts=["apache2.service"], timeout=15)
     bad["files"]["site.conf"] = bad["files"]["site.conf"].replace("@GENERATION@", "0123456789abcdef")
     try:
         failed = host.run(bad)
@@ -324,7 +324,7 @@ def apache(curves: str) -> dict[str, Any]:
         "proof": [
             {"url": "https://127.0.0.1:8443/.well-known/jellynet-generation", "server_name": "media.example.org"}
         ],
-        "timeout": 8,
+        "timeout": 30,
     }
 
 
