@@ -6,7 +6,7 @@ import json
 
 import pytest
 from verifying import by_title, negotiated, verify
-from waiting import until
+from waiting import listens, until
 
 NAME = "media.example.org"
 NO_GRADE = ["-e", "jellyfin_verify_grade=false"]
@@ -90,6 +90,7 @@ def test_an_open_firewall_and_what_it_lets_in_are_named(edge, ansible_playbook, 
     edge.check_output("systemctl stop firewalld")
     edge.check_output("systemd-run --unit rogue python3 -m http.server 8920")
     try:
+        listens(edge.check_output, 8920)
         done, report = verify(ansible_playbook, tmp_path, *NO_GRADE)
     finally:
         edge.check_output("systemctl stop rogue; systemctl start firewalld")
