@@ -1,4 +1,7 @@
-"""Runs on the lab's hosts with nothing but Python: asks, searches, floods, plays a tuner, holds ports. Prints JSON."""
+"""Runs on the lab's hosts with nothing but Python: asks, searches, floods, plays a tuner, holds ports. Prints JSON.
+
+What goes on while something else is done says "ready" first, and some of it ends when its standard input does.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 QUESTIONS = {
@@ -37,23 +42,36 @@ def udp(interface: str = "", port: int = 0) -> socket.socket:
     return sock
 
 
-def collect(sock: socket.socket, seconds: float) -> list[tuple[str, tuple[str, int], float]]:
-    found = []
+def ready() -> None:
+    print("ready", flush=True)
+
+
+def told() -> bool:
+    """Whether it is told to end."""
+    return bool(select.select([sys.stdin], [], [], 0)[0])
+
+
+Found = list[tuple[str, tuple[str, int], float]]
+
+
+def collect(sock: socket.socket, seconds: float, enough: Callable[[Found], bool] = lambda _: False) -> Found:
+    found: Found = []
     begun = time.monotonic()
-    while (left := begun + seconds - time.monotonic()) > 0:
+    while not enough(found) and (left := begun + seconds - time.monotonic()) > 0:
         if select.select([sock], [], [], left)[0]:
             data, peer = sock.recvfrom(65535)
             found.append((data.decode("latin-1"), peer, time.monotonic() - begun))
     return found
 
 
-def ask(question: str, to: str, seconds: float, port: int = 0, source: str = "") -> Any:
+def ask(question: str, to: str, seconds: float, port: int = 0, source: str = "", awaited: str = "") -> Any:
+    """All answers in so many seconds; no longer than until the awaited address has answered."""
     sock = udp("eth1", port)
     if source:
         send_as(source, to, 7359, QUESTIONS[question], sock.getsockname()[1])
     else:
         sock.sendto(QUESTIONS.get(question, question.encode()), (to, 7359))
-    return collect(sock, seconds)
+    return collect(sock, seconds, lambda found: any(item[1][0] == awaited for item in found))
 
 
 def send_as(source: str, to: str, port: int, data: bytes, source_port: int) -> None:
@@ -77,20 +95,31 @@ def search(target: str, wait: int, to: str = "239.255.255.250", listen: float = 
     return collect(sock, listen or wait + 0.5)
 
 
-def notifications(seconds: float) -> Any:
-    """What is announced to the group."""
+def notifications(seconds: float, source: str = "", wanted: dict[str, int] | None = None) -> Any:
+    """What is announced to the group; until the source has sent enough that holds the words wanted."""
+
+    def enough(found: Found) -> bool:
+        texts = [item[0] for item in found if source in ("", item[1][0]) and item[0].startswith("NOTIFY")]
+        return wanted is not None and all(sum(word in text for text in texts) >= n for word, n in wanted.items())
+
     sock = udp(port=1900)
     member = struct.pack("=4s4s", socket.inet_aton("239.255.255.250"), socket.inet_aton(own("eth1")))
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
-    return [item for item in collect(sock, seconds) if item[0].startswith("NOTIFY")]
+    ready()
+    return [item for item in collect(sock, seconds, enough) if item[0].startswith("NOTIFY")]
 
 
-def share(seconds: float) -> Any:
-    """Another daemon on 1900, as there are: which searches it hears."""
+def share(seconds: float, source: str) -> Any:
+    """Another daemon on 1900, as there are: whose searches it hears, until it has heard one of the source's."""
     sock = udp(port=1900)
     member = struct.pack("=4s4s", socket.inet_aton("239.255.255.250"), socket.inet_aton(own("eth1")))
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
-    return [item[1][0] for item in collect(sock, seconds) if item[0].startswith("M-SEARCH")]
+    ready()
+
+    def heard(found: Found) -> list[str]:
+        return [item[1][0] for item in found if item[0].startswith("M-SEARCH")]
+
+    return heard(collect(sock, seconds, lambda found: source in heard(found)))
 
 
 def flood(to: str, seconds: float, port: int = 7359) -> Any:
@@ -100,6 +129,7 @@ def flood(to: str, seconds: float, port: int = 7359) -> Any:
     sock.setblocking(False)
     sent = heard = 0
     question = QUESTIONS["roku"]
+    ready()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         for _ in range(500):
@@ -134,11 +164,11 @@ def patient(to: str, rounds: int, pause: float, seconds: float) -> Any:
 
 
 def hammer(to: str, port: int, seconds: float) -> Any:
-    """A new connection and request at a time; what became of them."""
+    """A new connection and request at a time, until told to end and it were a few; what became of them."""
     ended: dict[str, int] = {}
     slowest = 0.0
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end and not (told() and sum(ended.values()) > 50):
         begun = time.monotonic()
         try:
             with socket.create_connection((to, port), 10) as sock:
@@ -151,6 +181,8 @@ def hammer(to: str, port: int, seconds: float) -> Any:
             result = "refused"
         except OSError as error:
             result = type(error).__name__
+        if not ended:
+            ready()
         ended[result] = ended.get(result, 0) + 1
         slowest = max(slowest, time.monotonic() - begun)
         time.sleep(0.02)
@@ -158,12 +190,13 @@ def hammer(to: str, port: int, seconds: float) -> Any:
 
 
 def tuner(device: str, seconds: float) -> Any:
-    """An HDHomeRun tuner as far as discovery goes, written from the packet's description."""
+    """An HDHomeRun tuner as far as discovery goes, written from the packet's description; until told to end."""
     sock = udp(port=65001)
+    ready()
     asked = []
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        if not select.select([sock], [], [], left)[0]:
+        if sock not in select.select([sock, sys.stdin], [], [], left)[0]:
             break
         data, peer = sock.recvfrom(4096)
         if data[:2] != b"\0\2" or zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
@@ -173,6 +206,29 @@ def tuner(device: str, seconds: float) -> Any:
         body = struct.pack(">HH", 3, len(payload)) + payload
         sock.sendto(body + struct.pack("<I", zlib.crc32(body)), peer)
     return asked
+
+
+def back(health: str, source: str, seconds: float) -> Any:
+    """How long after a server is healthy again the source answers for it."""
+    ready()
+    begun = time.monotonic()
+    while not healthy(health):
+        if time.monotonic() - begun > seconds:
+            return "never healthy"
+        time.sleep(0.1)
+    healthy_at = time.monotonic()
+    while all(item[1][0] != source for item in ask("python", "255.255.255.255", 1, awaited=source)):
+        if time.monotonic() - healthy_at > seconds:
+            return "never answered for"
+    return time.monotonic() - healthy_at
+
+
+def healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:
+            return bool(answer.read() == b"Healthy")
+    except OSError:
+        return False
 
 
 def hold(kind: str, port: int, seconds: float) -> Any:
@@ -185,20 +241,24 @@ def hold(kind: str, port: int, seconds: float) -> Any:
 
 
 def busy(to: str, port: int, seconds: float) -> Any:
-    """Keeps the relay busy with four streams."""
+    """Keeps the relay busy with four streams, until told to end."""
     got = [0] * 4
 
+    end = time.monotonic() + seconds
+
     def stream(number: int) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while time.monotonic() < end and not told():
             with socket.create_connection((to, port), 10) as sock:
                 sock.sendall(b"GET /Videos/1/stream.mkv HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                while time.monotonic() < end and (part := sock.recv(1 << 20)):
+                while time.monotonic() < end and not told() and (part := sock.recv(1 << 20)):
                     got[number] += len(part)
 
     threads = [threading.Thread(target=stream, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
+    while not all(got) and time.monotonic() < end:
+        time.sleep(0.05)
+    ready()
     for thread in threads:
         thread.join()
     return {"bytes": sum(got)}

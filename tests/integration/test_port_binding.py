@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from testinfra.host import Host
+from waiting import listens, until
 
 ROOT = Path(__file__).resolve().parents[2]
 PEER = Path(__file__).with_name("ports_peer.py")
@@ -61,14 +62,35 @@ class Ports:
         assert done.rc == 0, done.stderr
         return json.loads(done.stdout)
 
-    def begin(self, host: str, what: str, **arguments: Any) -> subprocess.Popen[str]:
-        """The same, while something else goes on."""
-        command = ["podman", "exec", f"{self.lab.name}-{host}", "python3", "/root/peer.py", what, json.dumps(arguments)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    def begin(self, host: str, what: str, **arguments: Any) -> subprocess.Popen[bytes]:
+        """The same, while something else goes on: it has begun when this returns."""
+        command = ["podman", "exec", "--interactive", f"{self.lab.name}-{host}"]
+        command += ["python3", "/root/peer.py", what, json.dumps(arguments)]
+        job = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        assert job.stdout and job.stdout.readline() == b"ready\n"
+        return job
 
     @staticmethod
-    def result(job: subprocess.Popen[str], seconds: float = 90) -> Any:
+    def result(job: subprocess.Popen[bytes], seconds: float = 300) -> Any:
+        """What it says in the end; those that go on until they are told to end are told."""
         return json.loads(job.communicate(timeout=seconds)[0])
+
+    def answers(self, host: str, address: str) -> list[Any]:
+        """The answers of this address to a host's broadcast, asked again until there is one."""
+
+        def ask() -> list[Any]:
+            asked = {"question": "python", "to": "255.255.255.255", "seconds": 3, "awaited": address}
+            return of(self.peer(host, "ask", **asked), address)
+
+        return until(ask, bool)
+
+    def finds(self, host: str, address: str, target: str, wait: int = 1) -> list[Any]:
+        """The answers of this address to a host's search, searched again until there is one."""
+
+        def search() -> list[Any]:
+            return of(self.peer(host, "search", target=target, wait=wait, listen=wait + 2), address)
+
+        return until(search, bool)
 
     def deploy(
         self, hosts: str = "jellyfin_edge", check: bool = False, **values: Any
@@ -106,7 +128,9 @@ def ports(lab: Any) -> Iterator[Ports]:
     changed(ports.deploy())
     again = ports.deploy()
     assert set(changed(again).values()) == {0}, again.stdout[-4000:]
-    time.sleep(3)
+    for name in EDGES:
+        assert ports.answers("client", ports.address(name))
+        assert ports.finds("client", ports.address(name), "upnp:rootdevice")
     return ports
 
 
@@ -118,6 +142,28 @@ def fields(message: str) -> dict[str, str]:
 
 def of(found: list[Any], address: str) -> list[Any]:
     return [item for item in found if item[1][0] == address]
+
+
+class Stream:
+    """A slow download that goes on by itself on a client; it has begun when this is made."""
+
+    def __init__(self, host: Host, url: str) -> None:
+        self.host = host
+        host.check_output("rm -f /tmp/stream")
+        host.check_output(f"systemd-run -q --collect --unit=stream curl -fsk --limit-rate 2M -o /tmp/stream {url}")
+        self.goes_on()
+
+    def size(self) -> int:
+        return int(self.host.run("stat -c %s /tmp/stream").stdout or 0)
+
+    def goes_on(self) -> None:
+        """The same transfer brings more than any buffer on the way may have held."""
+        wanted = self.size() + 8_000_000
+        assert until(self.size, lambda size: size >= wanted) >= wanted
+        assert self.host.run("systemctl is-active stream").stdout.strip() == "active"
+
+    def end(self) -> None:
+        self.host.run("systemctl stop stream; rm -f /tmp/stream")
 
 
 # As deployed
@@ -195,7 +241,9 @@ def test_a_client_discovers_by_broadcast_and_connects(ports: Ports) -> None:
 )
 def test_what_clients_send(ports: Ports, question: str, port: int, answered: bool) -> None:
     found = of(
-        ports.peer("upstairs", "ask", question=question, to="255.255.255.255", seconds=0.6, port=port),
+        ports.peer(
+            "upstairs", "ask", question=question, to="255.255.255.255", seconds=3 if answered else 0.6, port=port
+        ),
         ports.address("edge", "vlan"),
     )
     assert len(found) == answered
@@ -217,7 +265,9 @@ def test_nobody_outside_hears_anything(ports: Ports) -> None:
     # A LAN source that comes in from the Internet is forged.
     before = ports.status()["processes"]["discovery"]["client_discovery"]["counters"]
     ports.peer("outside", "ask", question="roku", to=wan, seconds=0.5, source=ports.address("client"))
-    after = ports.status()["processes"]["discovery"]["client_discovery"]["counters"]
+    after = until(
+        lambda: ports.status()["processes"]["discovery"]["client_discovery"]["counters"], lambda now: now != before
+    )
     assert after["answered"] == before["answered"] and after["not_lan"] > 0
     if after.get("wrong_interface", 0) == before.get("wrong_interface", 0):
         assert ports.lab.host("edge").run(
@@ -234,7 +284,7 @@ def test_the_relay_says_who_the_client_is(ports: Ports) -> None:
 
 
 def test_a_restart_refuses_no_connection(ports: Ports) -> None:
-    job = ports.begin("client", "hammer", to=ports.address("edge"), port=8096, seconds=9)
+    job = ports.begin("client", "hammer", to=ports.address("edge"), port=8096, seconds=300)
     for _ in range(4):
         time.sleep(1.5)
         assert ports.lab.host("edge").run("systemctl restart jellyfin-ports-relay.service").rc == 0
@@ -244,21 +294,15 @@ def test_a_restart_refuses_no_connection(ports: Ports) -> None:
 
 def test_a_reload_takes_a_new_configuration_and_cuts_no_stream(ports: Ports) -> None:
     edge = ports.address("edge")
-    url = f"http://{edge}:8096/Videos/1/stream.mkv"
-    job = subprocess.Popen(
-        ["podman", "exec", f"{ports.lab.name}-client", "curl", "-s", "--limit-rate", "2M", "-m", "8", "-o", "/dev/null",
-         "-w", "%{size_download} %{http_code}", url],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    time.sleep(1)
+    stream = Stream(ports.lab.host("client"), f"http://{edge}:8096/Videos/1/stream.mkv")
     pid = ports.lab.host("edge").run("systemctl show -P MainPID jellyfin-ports-relay").stdout
     done = ports.deploy("edge", jellyfin_published=[{"for": "all", "url": "https://media.example.org"}])
     assert changed(done) == {"edge": 1}
     assert ports.lab.host("edge").run("systemctl show -P MainPID jellyfin-ports-relay").stdout == pid
-    found = of(ports.peer("client", "ask", question="python", to="255.255.255.255", seconds=0.5), edge)
+    found = ports.answers("client", edge)
     assert json.loads(found[0][0])["Address"] == "https://media.example.org"
-    size, status = job.communicate(timeout=30)[0].split()
-    assert status == "200" and int(size) > 8_000_000
+    stream.goes_on()
+    stream.end()
     assert changed(ports.deploy("edge")) == {"edge": 1}
 
 
@@ -270,29 +314,22 @@ def test_a_bad_value_is_refused_before_anything_changes(ports: Ports) -> None:
 
 
 def test_a_server_that_is_down_is_not_announced_and_is_back_within_five_seconds(ports: Ports) -> None:
-    media, edge = ports.lab.host("media"), ports.address("edge", "vlan")
-
-    def announced() -> bool:
-        return bool(of(ports.peer("upstairs", "ask", question="python", to="255.255.255.255", seconds=0.4), edge))
-
-    assert announced()
+    media, vlan = ports.lab.host("media"), ports.address("edge", "vlan")
+    assert ports.answers("upstairs", vlan)
     media.run("systemctl stop jellyfin.service")
     time.sleep(5)
-    assert not announced()
+    assert of(ports.peer("upstairs", "ask", question="python", to="255.255.255.255", seconds=0.4), vlan) == []
     done = ports.lab.host("client").run(f"curl -s -m 5 -D - http://{ports.address('edge')}:8096/web/")
     assert (
         "503" in done.stdout.splitlines()[0] and "Retry-After: 5" in done.stdout and "cannot be reached" in done.stdout
     )
+    health = f"http://{ports.address('media')}:8096/health"
+    job = ports.begin("client", "back", health=health, source=ports.address("edge"), seconds=60)
     media.run("systemctl start jellyfin.service")
-    address = ports.address("media")
-    until = time.monotonic() + 60
-    while ports.lab.host("client").run(f"curl -s -m 1 http://{address}:8096/health").stdout != "Healthy":
-        assert time.monotonic() < until
-        time.sleep(0.2)
-    begun = time.monotonic()
-    while not announced():
-        assert time.monotonic() - begun < 5
-    print(f"announced again after {time.monotonic() - begun:.1f} s")
+    seconds = ports.result(job)
+    assert isinstance(seconds, float) and seconds < 5, seconds
+    print(f"announced again after {seconds:.1f} s")
+    assert ports.answers("upstairs", vlan)
 
 
 # SSDP
@@ -300,7 +337,7 @@ def test_a_server_that_is_down_is_not_announced_and_is_back_within_five_seconds(
 
 def test_searches_are_answered_to_the_letter(ports: Ports) -> None:
     edge = ports.address("edge", "vlan")
-    found = of(ports.peer("upstairs", "search", target="ssdp:all", wait=2), edge)
+    found = ports.finds("upstairs", edge, "ssdp:all", wait=2)
     assert {fields(item[0])["ST"].partition(":")[0] for item in found} == {"upnp", "uuid", "urn"} and len(found) == 3
     for item in found:
         seen = fields(item[0])
@@ -309,17 +346,17 @@ def test_searches_are_answered_to_the_letter(ports: Ports) -> None:
         assert f"http://{edge}:8096/" in seen["LOCATION"]
     own = fields(found[0][0])["USN"].split("::")[0]
     for target in ("upnp:rootdevice", own, "urn:schemas-upnp-org:device:Basic:1"):
-        one = of(ports.peer("upstairs", "search", target=target, wait=1), edge)
+        one = ports.finds("upstairs", edge, target)
         assert [fields(item[0])["ST"] for item in one] == [target]
     assert of(ports.peer("upstairs", "search", target="urn:schemas-upnp-org:device:MediaServer:1", wait=1), edge) == []
     assert of(ports.peer("upstairs", "search", target="upnp:rootdevice", wait=0, listen=1), edge) == []  # no MX
-    direct = ports.peer("upstairs", "search", target="upnp:rootdevice", wait=0, to=edge, listen=1)
+    direct = ports.peer("upstairs", "search", target="upnp:rootdevice", wait=0, to=edge, listen=3)
     assert len(direct) == 1 and direct[0][2] < 1
 
 
 def test_the_description_opens_jellyfin(ports: Ports) -> None:
     edge = ports.address("edge", "vlan")
-    found = of(ports.peer("upstairs", "search", target="upnp:rootdevice", wait=1), edge)
+    found = ports.finds("upstairs", edge, "upnp:rootdevice")
     body = ports.lab.host("upstairs").run(f"curl -s -m 5 {fields(found[0][0])['LOCATION']}").stdout
     assert "<manufacturer>Jellyfin</manufacturer>" in body and "<friendlyName>media</friendlyName>" in body
     assert f"<presentationURL>http://{edge}:8096/</presentationURL>" in body
@@ -342,9 +379,8 @@ def test_a_dlna_server_is_found_and_read_through_the_relay(ports: Ports) -> None
     assert found() == []
     media.run("touch /var/lib/jellyfin/double/dlna")
     try:
-        until = time.monotonic() + 30
-        while not (answers := found()):
-            assert time.monotonic() < until, ports.status()["processes"]["discovery"]["ssdp"]
+        answers = until(found, bool)
+        assert answers, ports.status()["processes"]["discovery"]["ssdp"]
         seen = fields(answers[0][0])
         device = seen["USN"].split("::")[0]
         assert seen["ST"] == target and seen["LOCATION"] == f"http://{edge}:8096/dlna/{device[5:]}/description.xml"
@@ -358,27 +394,25 @@ def test_a_dlna_server_is_found_and_read_through_the_relay(ports: Ports) -> None
     finally:
         media.run("rm -f /var/lib/jellyfin/double/dlna")
     ports.lab.host("edge").run("systemctl restart jellyfin-ports-discovery.service")
-    time.sleep(2)
+    assert ports.finds("upstairs", edge, "upnp:rootdevice")
     assert found() == []
 
 
 def test_1900_is_shared_with_another_daemon(ports: Ports) -> None:
     edge, client = ports.address("edge"), ports.address("client")
-    other = ports.begin("edge", "share", seconds=9)
-    time.sleep(1)
+    other = ports.begin("edge", "share", seconds=120, source=client)
     assert (
         ports.lab.host("edge").run("systemctl restart jellyfin-ports-ssdp.socket jellyfin-ports-discovery.service").rc
         == 0
     )
-    time.sleep(2)
-    found = of(ports.peer("client", "search", target="upnp:rootdevice", wait=2), edge)
+    found = ports.finds("client", edge, "upnp:rootdevice", wait=2)
     assert len(found) == 1 and client in ports.result(other)
 
 
 def test_hello_and_goodbye(ports: Ports) -> None:
     edge = ports.address("edge", "vlan")
-    job = ports.begin("upstairs", "notifications", seconds=7)
-    time.sleep(1)
+    wanted = {"ssdp:byebye": 3, "ssdp:alive": 6}
+    job = ports.begin("upstairs", "notifications", seconds=60, source=edge, wanted=wanted)
     ports.lab.host("edge").run("systemctl restart jellyfin-ports-discovery.service")
     kinds = [fields(item[0])["NTS"] for item in of(ports.result(job), edge)]
     assert kinds.count("ssdp:byebye") >= 3 and kinds.count("ssdp:alive") >= 6  # each advertisement, alive twice
@@ -388,17 +422,16 @@ def test_hello_and_goodbye(ports: Ports) -> None:
 def test_a_new_address_is_announced(ports: Ports) -> None:
     host, prefix = ports.lab.host("edge"), ports.address("edge", "vlan").rsplit(".", 1)[0]
     old, new = ports.address("edge", "vlan"), f"{prefix}.222"
-    job = ports.begin("upstairs", "notifications", seconds=6)
-    time.sleep(1)
+    job = ports.begin("upstairs", "notifications", seconds=60, wanted={f"http://{new}:8096/": 1})
     host.run(f"ip addr add {new}/24 dev eth2 && ip addr del {old}/24 dev eth2; ip addr add {new}/24 dev eth2 || true")
     try:
         heard = ports.result(job)
         assert any(f"http://{new}:8096/" in fields(item[0]).get("LOCATION", "") for item in heard)
-        found = of(ports.peer("upstairs", "ask", question="python", to="255.255.255.255", seconds=0.5), new)
+        found = ports.answers("upstairs", new)
         assert json.loads(found[0][0])["Address"] == f"http://{new}:8096"
     finally:
         host.run(f"ip addr add {old}/24 dev eth2; ip addr del {new}/24 dev eth2; ip addr add {old}/24 dev eth2 || true")
-        time.sleep(2)
+    assert ports.answers("upstairs", old)
     boot = ports.status()["processes"]["discovery"]["ssdp"]["boot_id"]
     assert boot > 0
 
@@ -411,11 +444,11 @@ def test_tuners_are_found_and_asked_for_a_server_elsewhere(ports: Ports) -> None
     server, client = ports.address("upstairs", "vlan"), ports.address("client")
     values = {"jellyfin_hdhomerun": True, "port_binding_hdhomerun_relay_for": [server]}
     assert changed(ports.deploy("edge", **values)) == {"edge": 1}
-    job = ports.begin("client", "tuner", device="1234ABCD", seconds=20)
-    time.sleep(1)
+    job = ports.begin("client", "tuner", device="1234ABCD", seconds=300)
     ports.lab.host("edge").run("systemctl restart jellyfin-ports-discovery.service")
-    time.sleep(4)
-    report = ports.status()["processes"]["discovery"]["hdhomerun"]
+    report = until(
+        lambda: ports.status()["processes"]["discovery"].get("hdhomerun") or {}, lambda now: bool(now.get("found"))
+    )
     assert [(t["id"], t["address"], t["tuners"]) for t in report["found"]] == [("1234ABCD", client, 2)]
     assert report["port"] not in (0, 65001)
     found = ports.lab.host("upstairs").run("hdhomerun_config discover")
@@ -426,8 +459,7 @@ def test_tuners_are_found_and_asked_for_a_server_elsewhere(ports: Ports) -> None
     assert {peer[0] for peer in asked} == {ports.address("edge")}
     # Exactly the configured server is served.
     ports.deploy("edge", **{**values, "port_binding_hdhomerun_relay_for": ["192.0.2.1"]})
-    job = ports.begin("client", "tuner", device="1234ABCD", seconds=8)
-    time.sleep(1)
+    job = ports.begin("client", "tuner", device="1234ABCD", seconds=300)
     assert "found at" not in ports.lab.host("upstairs").run("hdhomerun_config discover").stdout
     ports.result(job)
     assert changed(ports.deploy("edge")) == {"edge": 1}
@@ -446,8 +478,7 @@ def test_a_firewall_lets_in_what_tuners_and_servers_send_and_no_more(ports: Port
         changed(ports.play({"hosts": "edge", "gather_facts": False, "roles": [role]}, **{**values, **changes}))
 
     def finds() -> bool:
-        job = ports.begin("client", "tuner", device="1234ABCD", seconds=5)
-        time.sleep(0.5)
+        job = ports.begin("client", "tuner", device="1234ABCD", seconds=300)
         said = ports.lab.host("upstairs").run("hdhomerun_config discover").stdout
         ports.result(job)
         return f"1234ABCD found at {client}" in said
@@ -455,7 +486,7 @@ def test_a_firewall_lets_in_what_tuners_and_servers_send_and_no_more(ports: Port
     try:
         run(ROLE, jellyfin_hdhomerun_tuners=[])  # asks by broadcast alone, whose answers no firewall knows by itself
         run(firewall)
-        assert finds(), edge.check_output("ufw status")
+        assert until(finds, bool), edge.check_output("ufw status")
         # Neither the question of another server nor the answer of another tuner comes in.
         run(firewall, port_binding_hdhomerun_relay_for=["192.0.2.1"])
         assert not finds()
@@ -496,15 +527,12 @@ def test_https_from_the_door_and_its_exchange(ports: Ports) -> None:
     assert client.run(f"openssl s_client -connect {edge}:8920 -groups P-521 </dev/null").rc != 0  # not of the guideline
     for suite in ("AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-SHA256"):
         assert client.run(f"openssl s_client -connect {edge}:8920 -tls1_2 -cipher {suite} </dev/null").rc != 0
-    job = subprocess.Popen(
-        ["podman", "exec", f"{ports.lab.name}-client", "curl", "-sk", "--limit-rate", "2M", "-m", "6", "-o", "/dev/null", "-w", "%{size_download}", f"https://{edge}:8920/Videos/1/stream.mkv"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    time.sleep(1)
+    stream = Stream(client, f"https://{edge}:8920/Videos/1/stream.mkv")
     certificate("second")
     assert host.run("systemctl reload jellyfin-ports-relay.service").rc == 0
     assert "second" in client.run(f"{shown} | openssl x509 -noout -subject").stdout
-    assert int(job.communicate(timeout=20)[0]) > 6_000_000
+    stream.goes_on()
+    stream.end()
     reader = json.loads(host.run("cat /etc/jellynet/certificates/readers.d/jellyfin-ports.json").stdout)
     assert reader == {"unit": "jellyfin-ports-relay.service", "how": "reload"}
     assert changed(ports.deploy("edge")) == {"edge": 1}
@@ -522,9 +550,9 @@ def test_a_port_held_by_another_is_reported_by_its_name(ports: Ports) -> None:
         b'#!/bin/sh\nexec -a squatter python3 /root/peer.py hold \'{"kind": "tcp", "port": 8920, "seconds": 60}\'\n',
     )
     host.run(
-        'systemd-run --unit=squatter bash -c "python3 /root/peer.py hold \'{\\"kind\\": \\"tcp\\", \\"port\\": 8097, \\"seconds\\": 60}\'"'
+        'systemd-run --unit=squatter bash -c "python3 /root/peer.py hold \'{\\"kind\\": \\"tcp\\", \\"port\\": 8097, \\"seconds\\": 600}\'"'
     )
-    time.sleep(1)
+    listens(host.check_output, 8097)
     done = ports.deploy("edge", jellyfin_http_port=8097)
     assert done.returncode != 0 and "8097/tcp is held by python3" in done.stdout and "squatter.service" in done.stdout
     assert "Traceback" not in done.stdout
@@ -545,19 +573,20 @@ def test_a_jellyfin_that_comes_later_gets_its_ports(ports: Ports, unit: str) -> 
     put(host, f"/etc/systemd/system/{unit}", FAKE_JELLYFIN)
     host.run(f"systemctl daemon-reload; systemctl start {unit}")
     try:
-        time.sleep(3)
-        holders = host.run("ss -Hlnp '( sport = :8096 or sport = :7359 )'").stdout
+        holders = until(
+            lambda: host.run("ss -Hlnp '( sport = :8096 or sport = :7359 )'").stdout,
+            lambda said: said.count("python3") == 2 and "jellyfin-ports" not in said,
+        )
         assert holders.count("python3") == 2 and "jellyfin-ports" not in holders, holders
         # What it does not take goes on.
-        found = of(ports.peer("upstairs", "search", target="ssdp:all", wait=2), vlan)
-        time.sleep(1)
-        found = found or of(ports.peer("upstairs", "search", target="ssdp:all", wait=2), vlan)
+        found = ports.finds("upstairs", vlan, "ssdp:all", wait=2)
         assert found and host.run(f"systemctl is-active {unit}").stdout.strip() == "active"
-        report = ports.status()
-        states = {row["listener"]: row for row in report["ports"]}
-        assert states["client_discovery"]["state"] != "ours" and any(
-            "python3" in h for h in states["client_discovery"]["held_by"]
-        )
+
+        def discovery() -> dict[str, Any]:
+            return next(row for row in ports.status()["ports"] if row["listener"] == "client_discovery")
+
+        row = until(discovery, lambda row: bool(row["held_by"]))
+        assert row["state"] != "ours" and any("python3" in holder for holder in row["held_by"])
     finally:
         host.run(f"systemctl stop {unit}; rm /etc/systemd/system/{unit}; systemctl daemon-reload")
     # Once it is gone, the next run takes the ports up again.
@@ -590,9 +619,9 @@ def test_discovery_answers_at_its_priority_while_the_relay_is_busy(ports: Ports,
     host = ports.lab.host("edge")
     assert host.check_output("systemctl show -P LimitRTPRIO jellyfin-ports-discovery") == "1"
     pid = host.check_output("systemctl show -P MainPID jellyfin-ports-discovery")
-    job = ports.begin("client", "busy", to=ports.address("edge"), port=8096, seconds=12)
-    time.sleep(1)
-    seen = ports.peer("upstairs", "patient", to=ports.address("edge", "vlan"), rounds=100, pause=0.1, seconds=1)
+    assert ports.answers("upstairs", ports.address("edge", "vlan"))
+    job = ports.begin("client", "busy", to=ports.address("edge"), port=8096, seconds=300)
+    seen = ports.peer("upstairs", "patient", to=ports.address("edge", "vlan"), rounds=100, pause=0.1, seconds=3)
     policy = host.check_output(f"chrt -p {pid}")
     assert ports.status()["processes"]["discovery"]["urgent"] and "SCHED_RR" in policy, policy
     passed = ports.result(job)
@@ -605,15 +634,16 @@ def test_a_flood_from_outside_stops_nobody_inside(ports: Ports) -> None:
     time.sleep(3)
     engaged = ports.status()["processes"]["discovery"]["client_discovery"]
     rounds = int((seconds - 4) / 0.2)
-    seen = ports.peer("upstairs", "patient", to=ports.address("edge", "vlan"), rounds=rounds, pause=0.15, seconds=1)
+    seen = ports.peer("upstairs", "patient", to=ports.address("edge", "vlan"), rounds=rounds, pause=0.15, seconds=3)
     flood = ports.result(job, seconds + 60)
     print(
         f"flood: {flood}, the LAN's client: {seen['answered']} of {seen['asked']} answered, filter {engaged['flood_filter']}"
     )
     assert flood["heard"] == 0 and flood["sent"] > 10_000
     assert seen["answered"] >= 0.95 * seen["asked"]
-    time.sleep(8)
-    report = ports.status()["processes"]["discovery"]["client_discovery"]
+    report = until(
+        lambda: ports.status()["processes"]["discovery"]["client_discovery"], lambda now: now["flood_filter"] is False
+    )
     assert report["flood_filter"] is False  # it lets go again
     assert ports.lab.host("edge").run("systemctl show -P NRestarts jellyfin-ports-discovery").stdout.strip() == "0"
 
