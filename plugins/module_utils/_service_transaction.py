@@ -453,7 +453,7 @@ class Transaction:
     def _undo(self, plan: Plan, new: str, touched: bool, problem: Exception) -> None:
         """Put back what was proved last; always raises."""
         name, step = self.wanted.name, _STEP_WORDS.get(self._next_step(), "bringing the files into force")
-        because = _because(problem) + self._journal(problem)
+        because = _because(problem) + self._advice(problem) + self._journal(problem)
         if not touched:
             back = self._put_back_files(plan, new)
             raise ServiceError(
@@ -482,7 +482,7 @@ class Transaction:
         words = (
             f"The files from before are in force again and answer ({generation_of(old)})."
             if old != EMPTY
-            else "All that was new is gone again; this was the first install."
+            else f"All that was new is gone again; this was the first install.{self._again(plan)}"
         )
         raise ServiceError(f"{name}: {step} failed: {because}\n{words}", failed_step, True) from problem
 
@@ -559,6 +559,22 @@ class Transaction:
                 )
             for unit in again:
                 self._act("start", unit)
+
+    def _again(self, plan: Plan) -> str:
+        """Who was stopped for us and runs again, in words."""
+        before = plan.before()
+        again = [unit for unit in self.conflicts if before[unit]["active"]]
+        return f" {', '.join(again)} {'runs' if len(again) == 1 else 'run'} again as before." if again else ""
+
+    def _advice(self, problem: Exception) -> str:
+        """What should have answered, and where to look when it did not."""
+        units = self.wanted.wanted("started")
+        if not isinstance(problem, _proof.ProofError) or not self.wanted.proof or not units:
+            return ""
+        return (
+            f" The set {self.wanted.generation} should have answered. `systemctl cat {' '.join(units)}` shows whether something "
+            "that is not ours starts or reloads it in another way: mend that and run again."
+        )
 
     def _journal(self, problem: Exception) -> str:
         if not isinstance(problem, (_proof.ProofError, SystemdError)):

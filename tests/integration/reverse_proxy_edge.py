@@ -259,7 +259,9 @@ cp ca.pem {CA}; chmod 644 {CA}; update-ca-certificates >/dev/null 2>&1
             values |= archive(*ARCHIVES[proxy])
         return values | more
 
-    def play(self, proxy: str, *arguments: str, **more: Any) -> tuple[int, str]:
+    def play(
+        self, proxy: str, *arguments: str, playbook: Path = HERE / "reverse_proxy.yml", **more: Any
+    ) -> tuple[int, str]:
         """Run the roles; ansible's exit code and what it said."""
         self.proxy, self.vars = proxy, more
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -276,7 +278,7 @@ cp ca.pem {CA}; chmod 644 {CA}; update-ca-certificates >/dev/null 2>&1
                     program("ansible-playbook"),
                     *("-i", str(labs.room(self.lab) / "inventory.yml"), "-e", f"@{file.name}"),
                     *arguments,
-                    str(HERE / "reverse_proxy.yml"),
+                    str(playbook),
                 ],
                 capture_output=True,
                 text=True,
@@ -289,6 +291,9 @@ cp ca.pem {CA}; chmod 644 {CA}; update-ca-certificates >/dev/null 2>&1
         code, said = self.play(proxy, *arguments, **more)
         assert code == 0, said[-6000:]
         return said
+
+    def teardown(self) -> str:
+        return self.deploy(self.proxy, playbook=ROOT / "playbooks" / "teardown.yml", **self.vars)
 
     @property
     def jellyfin_proxy(self) -> str:

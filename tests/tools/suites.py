@@ -28,6 +28,7 @@ SUITES: dict[str, tuple[str, str, dict[str, str]]] = {
     "more_proxies": (*PROXY, {"JELLYNET_PROXIES": "haproxy,caddy,caddy-new"}),
     "debian13": (PROXY[0], "", {"JELLYNET_IMAGE": "debian13"}),
     "switching": ("test_reverse_proxy_switching.py", PROXY[1], {}),
+    "setbacks": ("test_reverse_proxy_setbacks.py", PROXY[1], {}),
     "pairs": ("test_reverse_proxy_switching.py", PROXY[1], {"JELLYNET_ALL_PAIRS": "1"}),
     "renewal": ("test_renewal.py", "molecule/default/topology.toml", {}),
     "port_binding": ("test_port_binding.py", "tests/lab/topologies/ports.toml", {}),

@@ -264,6 +264,8 @@ def test_a_set_that_is_not_taken_up_is_taken_back(host: Host, how: str, step: st
         host.run(broken(host, how))
     assert (failed.value.step, failed.value.rolled_back) == (step, True)
     assert "the daemon's last words" in str(failed.value)
+    advised = "should have answered. `systemctl cat web.service new.service` shows whether" in str(failed.value)
+    assert advised is (step == "prove")
     assert f"The files from before are in force again and answer ({old.generation})." in str(failed.value)
     assert host.tree() == before
     assert host.running.read_text() == old.generation
@@ -283,7 +285,7 @@ def test_a_first_install_that_fails_leaves_nothing(host: Host, how: str) -> None
     with pytest.raises(ServiceError) as failed:
         host.run(broken(host, how), conflicts=["apache.service"])
     assert failed.value.rolled_back is True
-    assert "this was the first install" in str(failed.value)
+    assert "this was the first install. apache.service runs again as before." in str(failed.value)
     after = host.tree()
     after.pop("jellynet", None)
     after.pop("jellynet/record.json", None)  # remembers that apache ran, for teardown

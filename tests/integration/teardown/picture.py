@@ -81,7 +81,7 @@ systemctl list-units --no-legend --plain --type=service,socket,timer --state=act
 echo '# listeners'
 ss -Hltun | awk '{{print $1, $5}}' | sort -u
 echo '# firewall'
-firewall-cmd --list-all-zones
+! command -v firewall-cmd >/dev/null || firewall-cmd --list-all-zones
 """
 
 
