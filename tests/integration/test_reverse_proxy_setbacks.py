@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import reverse_proxy_edge as lab
-from reverse_proxy_edge import MEDIA, PATH, PROXIES, UNITS, Answer, Edge
+from reverse_proxy_edge import MEDIA, PATH, PROXIES, UNITS, Edge
 from waiting import until
 
 sys.path.insert(0, str(lab.HERE / "teardown"))
@@ -182,14 +182,17 @@ def test_a_server_whose_name_is_not_found_at_boot_is_found_later(edge: Edge) -> 
             assert show(edge, "SubState") in ("auto-restart", "start-pre", "start")
         else:
             answer = until(lambda: edge.wan.ask(f"https://{MEDIA}/"), lambda answer: answer.status != 0)
-            assert answer.status in (502, 503), answer
-            assert answer.one("Retry-After"), answer.headers
+            if edge.proxy == "apache":  # a name that is not found is an error of its own making to it
+                assert answer.status == 500, answer
+            else:
+                assert answer.status in (502, 503), answer
+                assert answer.one("Retry-After"), answer.headers
             assert edge.wan.ask(f"https://{PATH}/jellyfin/").reached  # whose server has an address
             assert show(edge, "ActiveState") == "active"
     finally:
         named(edge, True)
-    answer: Answer = until(lambda: edge.wan.ask(f"https://{MEDIA}/"), lambda answer: answer.reached, seconds=12)
-    assert answer.reached, answer
+    later = until(lambda: edge.wan.ask(f"https://{MEDIA}/"), lambda answer: answer.reached, seconds=12)
+    assert later.reached, later
 
 
 def show(edge: Edge, name: str) -> str:
