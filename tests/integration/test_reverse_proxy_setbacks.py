@@ -1,6 +1,6 @@
 """What a proxy comes back from, on a real host: a set that is not taken up, a boot before names can be looked up, a teardown.
 
-The proxies follow each other in a ring: each is once the old one and once the new one. `--lab NAME` as in test_reverse_proxy.py.
+The proxies follow each other in a row, by switches. `--lab NAME` as in test_reverse_proxy.py.
 """
 
 from __future__ import annotations
@@ -154,7 +154,6 @@ def test_a_teardown_brings_back_what_was_there_before(host: Edge, proxy: str) ->
         for part, lines in before.items():
             gone, new = sorted(set(lines) - set(after[part])), sorted(set(after[part]) - set(lines))
             assert not gone and not new, f"{part}: gone: {gone}, new: {new}"
-        assert lab.changed(host.teardown()) == 0
     finally:
         if proxy in BEFORE:
             host.shell(
@@ -162,7 +161,7 @@ def test_a_teardown_brings_back_what_was_there_before(host: Edge, proxy: str) ->
             )
 
 
-# The ring
+# The row
 
 
 @pytest.fixture(scope="module", params=PROXIES)
@@ -226,11 +225,12 @@ def test_a_set_that_is_not_taken_up_leaves_the_one_from_before(edge: Edge) -> No
     assert lab.changed(again) == 0, again[-3000:]
 
 
+@pytest.mark.parametrize("edge", PROXIES[:-1], indirect=True)
 def test_a_proxy_that_does_not_take_its_set_up_leaves_the_one_from_before(edge: Edge) -> None:
-    """The switch to the next proxy of the ring: it starts and answers, but not with its set."""
+    """The switch to the next proxy of the row: it starts and answers, but not with its set."""
     old, before = edge.proxy, edge.serving()
     was = policy(edge)
-    new = PROXIES[(PROXIES.index(old) + 1) % len(PROXIES)]
+    new = PROXIES[PROXIES.index(old) + 1]
     with beside(edge, new, STAND_IN):
         said = fails(edge, new, OLD)
         assert f"https://127.0.0.1 for {MEDIA} fails the TLS handshake" in said, said[-3000:]
