@@ -99,6 +99,8 @@ def cases() -> list[dict[str, Any]]:
     own = {"proto": "tcp", "address": "0.0.0.0", "port": 8080, "process": "caddy", "unit": "caddy.service"}
     found.append(case("caddy", "own", host={"listeners": [own]}))
     found.append(case("caddy", "ours", host={"listeners": [own], "services": {"caddy": "a" * 16}}))
+    found.append(case("traefik", "before-aliases", reverse_proxy_binary={**BINARY, "version": "3.7.11"}))
+    found.append(case("traefik", "all", reverse_proxy_log_requests="all"))
     found.append(case("caddy", "newer", reverse_proxy_binary={**BINARY, "version": "2.11.7"}, **TRUSTED))
     found.append(case("nginx", "named", site(server_address="media.lan", server_url="http://media.lan:8096")))
     found.append(case("haproxy", "named", site(server_address="media.lan", server_url="http://media.lan:8096")))
@@ -274,6 +276,43 @@ def test_what_a_staged_set_goes_through_names_the_program_and_the_doors(rendered
     for proxy in PROXIES:
         last = tests[proxy].get("trial", tests[proxy]["check"][0])
         assert "/etc/jellynet/certificates/media.example.org" in last["needs"]
+
+
+def test_traefik_logs_what_the_server_answers_only_when_all_is_logged(rendered: dict[str, str]) -> None:
+    """Its log costs as much where a filter drops the line."""
+    few = yaml.safe_load(rendered["traefik-plain.dynamic.yml"])["http"]["routers"]
+    every = yaml.safe_load(rendered["traefik-all.dynamic.yml"])["http"]["routers"]
+    off = {"accessLogs": False}
+    assert few["site1"]["observability"] == off and "observability" not in few["down"]
+    assert "observability" not in every["site1"] and every["down"]["observability"] == off
+    assert "site1-unlogged" in every and "site1-unlogged" not in few
+
+
+def test_traefik_lets_no_header_pass_that_could_be_taken_for_another(rendered: dict[str, str]) -> None:
+    for entry in yaml.safe_load(rendered["traefik-plain.traefik.yml"])["entryPoints"].values():
+        assert entry["http"]["aliasHeadersStrategy"] == "delete"
+    for entry in yaml.safe_load(rendered["traefik-before-aliases.traefik.yml"])["entryPoints"].values():
+        assert "aliasHeadersStrategy" not in entry["http"]  # an option it does not know would stop it
+
+
+@pytest.mark.parametrize("proxy", ["caddy", "traefik"])
+def test_programs_in_go_collect_garbage_less_often(rendered: dict[str, str], proxy: str) -> None:
+    assert "Environment=GOGC=400 GOMEMLIMIT=512MiB\n" in rendered[f"{proxy}-plain.jellynet.conf"]
+
+
+def test_a_header_is_set_or_deleted_by_caddy_never_both(rendered: dict[str, str]) -> None:
+    """It deletes last: what is in both lists would be gone."""
+    for name in ("plain", "text", "newer"):
+        for block in re.findall(r"defer\n(.*?)\n\t\t}", rendered[f"caddy-{name}.Caddyfile"], re.S):
+            words = [line.split()[0] for line in block.splitlines()]
+            assert len(words) == len({word.lstrip("-") for word in words}), block
+
+
+def test_haproxy_compares_names_before_it_looks_for_a_port(rendered: dict[str, str]) -> None:
+    text = rendered["haproxy-unfinished.haproxy.cfg"]
+    assert "str(media.example.org) if { req.fhdr(Host) -m str -i media.example.org }" in text
+    assert "-m reg -i ^(media\\.example\\.org|two\\.example\\.org):[0-9]{1,5}$ }" in text
+    assert "default_backend jellynet-two.example.org" in text
 
 
 def test_default_sites_that_are_the_distributions_own_go_out_of_the_way(rendered: dict[str, str]) -> None:
