@@ -288,6 +288,13 @@ def test_traefik_logs_what_the_server_answers_only_when_all_is_logged(rendered: 
     assert "site1-unlogged" in every and "site1-unlogged" not in few
 
 
+def test_nothing_is_written_in_the_order_of_a_set() -> None:
+    """Ansible's filters for sets give another order in each process, and a second run would change the file."""
+    for path in (HERE.parents[1] / "roles").glob("*/templates/**/*.j2"):
+        for found in re.findall(r"\|\s*(?:difference|intersect|union|symmetric_difference)\(.*", path.read_text()):
+            assert "sort" in found, f"{path}: {found}"
+
+
 def test_traefik_lets_no_header_pass_that_could_be_taken_for_another(rendered: dict[str, str]) -> None:
     for entry in yaml.safe_load(rendered["traefik-plain.traefik.yml"])["entryPoints"].values():
         assert entry["http"]["aliasHeadersStrategy"] == "delete"
