@@ -100,6 +100,8 @@ def cases() -> list[dict[str, Any]]:
     found.append(case("caddy", "own", host={"listeners": [own]}))
     found.append(case("caddy", "ours", host={"listeners": [own], "services": {"caddy": "a" * 16}}))
     found.append(case("traefik", "before-aliases", reverse_proxy_binary={**BINARY, "version": "3.7.11"}))
+    unfinished = site("two.example.org", path="/jellyfin", admit_internet=False)
+    found.append(case("traefik", "trusted", site(), unfinished, reverse_proxy_log_requests="all", **TRUSTED))
     found.append(case("traefik", "all", reverse_proxy_log_requests="all"))
     found.append(case("caddy", "newer", reverse_proxy_binary={**BINARY, "version": "2.11.7"}, **TRUSTED))
     found.append(case("nginx", "named", site(server_address="media.lan", server_url="http://media.lan:8096")))
@@ -286,6 +288,15 @@ def test_traefik_logs_what_the_server_answers_only_when_all_is_logged(rendered: 
     assert few["site1"]["observability"] == off and "observability" not in few["down"]
     assert "observability" not in every["site1"] and every["down"]["observability"] == off
     assert "site1-unlogged" in every and "site1-unlogged" not in few
+
+
+def test_traefik_logs_no_address_below_a_protected_path(rendered: dict[str, str]) -> None:
+    """It cannot cut an address, and what follows such a path may be a token."""
+    routers = yaml.safe_load(rendered["traefik-trusted.dynamic.yml"])["http"]["routers"]
+    names = [name for name in routers if name.startswith("protected")]
+    assert len(names) == 4
+    for name in names:
+        assert routers[name]["observability"] == {"accessLogs": False}, name
 
 
 def test_nothing_is_written_in_the_order_of_a_set() -> None:
