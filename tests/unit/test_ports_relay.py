@@ -19,6 +19,7 @@ import pytest
 from ports_support import Setting, info_body, read_head, relay_before, until
 
 Job = Callable[[], Awaitable[None]]
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def run(job: Awaitable[None]) -> None:
@@ -688,6 +689,61 @@ def test_a_new_configuration_cuts_nothing_off() -> None:
             assert (await setting.talk(GET)).startswith(b"HTTP/1.1 403 ")
             go.set()
             assert (await answer).endswith(b"abcd")
+
+    run(job())
+
+
+async def accepted_at_this_moment(setting: Setting) -> Connection:
+    listening = setting.relay.listening["http"]
+    listening.pause()
+    reader, writer = await asyncio.open_connection("127.0.0.1", setting.port)
+    writer.write(GET)
+    listening._accept()
+    return reader, writer
+
+
+async def with_nothing_read_yet(setting: Setting) -> Connection:
+    reader, writer = await asyncio.open_connection("127.0.0.1", setting.port)
+    await until(lambda: setting.relay.status()["connections"])
+    asyncio.get_running_loop().call_later(0.2, writer.write, GET)
+    return reader, writer
+
+
+async def in_the_middle_of_a_head(setting: Setting) -> Connection:
+    reader, writer = await asyncio.open_connection("127.0.0.1", setting.port)
+    writer.write(GET[:-2])
+    await until(lambda: any(client._buffer for client in setting.relay._clients))
+    asyncio.get_running_loop().call_later(0.2, writer.write, GET[-2:])
+    return reader, writer
+
+
+@pytest.mark.parametrize("connect", [accepted_at_this_moment, with_nothing_read_yet, in_the_middle_of_a_head])
+def test_who_was_accepted_before_the_end_is_answered_before_the_end(
+    connect: Callable[[Setting], Awaitable[Connection]],
+) -> None:
+    """systemd holds the socket while the process is restarted: only what was accepted already could be lost."""
+
+    async def job() -> None:
+        async with relay_before(hello) as setting:
+            reader, writer = await connect(setting)
+            await setting.relay.drain(20)
+            assert setting.relay.counters["requests"] == 1 and setting.relay.status()["connections"] == 0
+            out = await reader.read()
+            writer.close()
+            assert out.startswith(b"HTTP/1.1 200 ") and b"Connection: close" in out and b"GET /x" in out, out
+
+    run(job())
+
+
+def test_a_connection_between_requests_does_not_hold_up_the_end() -> None:
+    async def job() -> None:
+        async with relay_before(hello) as setting:
+            reader, writer = await asyncio.open_connection("127.0.0.1", setting.port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            head = await read_head(reader)
+            await reader.readexactly(int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0]))
+            await asyncio.wait_for(setting.relay.drain(1000), 20)
+            assert await reader.read() == b""
 
     run(job())
 

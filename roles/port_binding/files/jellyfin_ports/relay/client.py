@@ -575,8 +575,8 @@ class ClientConnection(asyncio.Protocol):
         self.transport.close()
 
     def end(self) -> None:
-        """The process ends: at once where nothing is under way."""
-        if self.phase is Phase.HEAD:
+        """The process ends: at once between requests; a request under way, or a connection's first, is waited for."""
+        if self.phase is Phase.HEAD and self._served and not self._buffer:
             self._leave()
 
     def abort(self) -> None:

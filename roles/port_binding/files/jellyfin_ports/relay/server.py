@@ -231,17 +231,20 @@ class Relay:
             log.error("%s; the old certificate is served on", error)
 
     async def drain(self, seconds: float) -> None:
-        """Stop accepting, let short requests finish, then end the rest."""
+        """Stop accepting, let short requests finish, then end the rest.
+
+        Whoever was accepted has been promised an answer: the first request of a new connection is waited for too.
+        """
         self.draining = True
         for listening in self.listening.values():
             listening.pause()
         deadline = self.loop.time() + seconds
-        while self._clients and self.loop.time() < deadline:
+        while self.loop.time() < deadline:
             for client in list(self._clients):
                 client.end()
-            await asyncio.sleep(0.02)
-            if all(client.phase in (Phase.TUNNEL, Phase.CLOSED) for client in self._clients):
+            if not self._arriving and all(client.phase in (Phase.TUNNEL, Phase.CLOSED) for client in self._clients):
                 break
+            await asyncio.sleep(0.02)
         for client in list(self._clients):
             client.abort()
         for pool in self._pools:
