@@ -286,6 +286,7 @@ def test_traefik_logs_what_the_server_answers_only_when_all_is_logged(rendered: 
     every = yaml.safe_load(rendered["traefik-all.dynamic.yml"])["http"]["routers"]
     off = {"accessLogs": False}
     assert few["site1"]["observability"] == off and "observability" not in few["down"]
+    assert "@internal" not in few["down"]["service"]  # what is for a service of its own it does not log
     assert "observability" not in every["site1"] and every["down"]["observability"] == off
     assert "site1-unlogged" in every and "site1-unlogged" not in few
 
