@@ -656,7 +656,8 @@ def test_only_failures_are_logged_unless_asked_for(behind: tuple[Edge, str]) -> 
     if edge.proxy == lab.NEW_CADDY:
         wanted = {down}  # only what begins with 5 is an error to it
     elif edge.proxy == "traefik":
-        wanted = {'"RequestPath":"/.well-known/jellynet-down"'}  # protected paths are not logged, and this word stands for others
+        # Protected paths are not logged, and this word stands for the others.
+        wanted = {'"RequestPath":"/.well-known/jellynet-down"'}
     for _turn in range(60):
         logs = edge.logs()
         if all(path in logs for path in wanted):
