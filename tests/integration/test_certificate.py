@@ -173,7 +173,7 @@ def test_issued_and_served(converged: Run, lab: Any, acme: Host, edge: Host) -> 
         False,
     )
     address = lab.address("edge", "wan")
-    assert served(acme, address, MEDIA) == said["serial"]
+    assert eventually(lambda: served(acme, address, MEDIA) == said["serial"])
     verified = acme.run(
         f"echo | openssl s_client -connect {address}:443 -servername {MEDIA} -verify_hostname {MEDIA} -CAfile /etc/ssl/lab-acme-root.pem -verify_return_error"
     )
@@ -247,7 +247,9 @@ def test_a_failed_hook_is_made_good(converged: Run, lab: Any, edge: Host, acme: 
         after = door(edge, MEDIA)["serial"]
         assert after != before and served(acme, address, MEDIA) == before
         assert "nginx has not been told of the last change" in edge.check_output("jellynet-certificate-door status")
-        assert "nginx.service could not be told" in edge.check_output("journalctl -u certbot.service -n 40 --no-pager")
+        assert "nginx.service could not be told" in edge.check_output(
+            "journalctl --sync; journalctl -u certbot.service -n 40 --no-pager"
+        )
     finally:
         edge.check_output(f"rm /etc/nginx/conf.d/broken.conf; sed -i '/^renew_before_expiry = 3000/d' {LINEAGE}")
     assert systemctl(edge, "start certbot.service") == 0
@@ -465,7 +467,7 @@ def test_the_daily_timer_works_in_its_sandbox(local_ca: Run, newer: Host) -> Non
     ).stdout
     assert door(newer, NEW)["serial"] != before
     assert "nginx.service: told of it" in newer.check_output(
-        "journalctl -u jellynet-certificate-door.service --no-pager -n 20"
+        "journalctl --sync; journalctl -u jellynet-certificate-door.service --no-pager -n 20"
     )
 
 

@@ -254,10 +254,10 @@ def test_a_run_that_is_killed_is_made_good(target: Target, people: dict[str, Hos
         )
         # In the host: waits for the module, then kills it and what it has started.
         target.host.run(
-            "for i in $(seq 200); do p=$(pgrep -f 'python3 .*AnsiballZ_firewall_ports.py$' | tail -1); [ -n \"$p\" ] && break; "
+            "for i in $(seq 1200); do p=$(pgrep -f 'python3 .*AnsiballZ_firewall_ports.py$' | tail -1); [ -n \"$p\" ] && break; "
             f"sleep 0.05; done; sleep {seconds}; kill -9 $(pgrep -P $p) $p"
         )
-        codes.append(running.wait(60))
+        codes.append(running.wait(300))
         target.run(ports)
         assert not target.run(ports)["changed"]
     assert any(codes), "every run was over before it was killed"

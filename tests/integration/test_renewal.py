@@ -16,7 +16,7 @@ from testinfra.host import Host
 from waiting import until
 
 NAME = "media.example.org"
-LINES, SIZE = 100, 64  # the download that a renewal may not cut: half a second a line
+LINES, SIZE = 140, 64  # the download that a renewal may not cut: half a second a line
 
 
 def serial(outside: Host) -> str:

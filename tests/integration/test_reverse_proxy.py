@@ -39,6 +39,7 @@ def host(pytestconfig: pytest.Config) -> Iterator[Edge]:
     yield lab.up(pytestconfig.option.lab)
     if not given:
         lab.down(pytestconfig.option.lab)
+    pytestconfig.option.lab = given
 
 
 @pytest.fixture(scope="module", params=PROXIES)
@@ -103,7 +104,8 @@ def test_an_unknown_host_gets_nothing_over_plain_http(edge: Edge) -> None:
         (f"http://{MEDIA}/", "-H", f"Host: {OTHER}"),
     ):
         answer = edge.wan.ask(*arguments)
-        assert answer.status in (0, 403, 404, 421)
+        # Refused, or left without a word.
+        assert answer.status in (403, 404, 421) or answer.code in (52, 56), answer
         assert not answer.reached
         assert not answer.all("Location")
 
@@ -113,7 +115,7 @@ def test_an_unknown_name_gets_nothing_over_tls(edge: Edge, name: str) -> None:
     target = name or edge.wan_address
     answer = edge.wan.ask(f"https://{target}/", "-k")
     assert not answer.reached
-    assert answer.status in (0, 403, 421)
+    assert answer.status in (403, 421) or answer.code == 35, answer  # 35: the handshake
     sni = f"-servername {name}" if name else "-noservername"
     shown = edge.wan.shell(
         f"openssl s_client -connect {edge.wan_address}:443 {sni} </dev/null 2>/dev/null | openssl x509 -noout -text 2>/dev/null",
@@ -177,7 +179,8 @@ def test_both_kinds_of_certificate_are_served(edge: Edge) -> None:
 
 
 def test_the_whole_chain_is_sent_and_nothing_is_stapled(edge: Edge) -> None:
-    said = s_client(edge, f"-CAfile {lab.CA} -verify_return_error -status")
+    said = s_client(edge, f"-CAfile {lab.CA} -verify_return_error -status -showcerts")
+    assert said.count("BEGIN CERTIFICATE") == 2  # the leaf and the one above it
     assert "Verify return code: 0 (ok)" in said
     assert "OCSP response: no response sent" in said
 
@@ -234,10 +237,14 @@ def test_a_quiet_websocket_and_a_slow_stream_outlive_a_minute_and_a_reload(edge:
         head = ("--http1.1", "-D", begun[2])
         long = pool.submit(edge.wan.ask, f"https://{MEDIA}/LiveTv/drip-long", *head, seconds=110)
         quiet = pool.submit(edge.wan.tool, "websocket", edge.wan_address, MEDIA, "/quiet", "75", seconds=120)
-        through = pool.submit(edge.wan.tool, "websocket", edge.wan_address, MEDIA, "/reload", "20", seconds=90)
+        through = pool.submit(edge.wan.tool, "websocket", edge.wan_address, MEDIA, "/reload", "40", seconds=110)
         if edge.proxy not in WEBSOCKETS_END_ON_RELOAD:
             edge.wan.wait_for(*begun)
-            edge.shell(f"systemctl reload {edge.unit}")
+            # The certificates are others: that is a change, and whoever skips what is unchanged loads it too.
+            before = serial(edge)
+            edge.certificates()
+            edge.shell("jellynet-certificate-door sync")
+            assert until(lambda: serial(edge), lambda now: now not in ("", before)) not in ("", before)
             assert not through.done(), "the websocket was over before the reload was"
             assert through.result() == {"status": 101, "said": ["/reload before", "/reload after"]}
         assert quiet.result() == {"status": 101, "said": ["/quiet before", "/quiet after"]}
@@ -254,15 +261,11 @@ def test_another_upgrade_is_not_passed_on(edge: Edge) -> None:
 
 
 def test_a_live_stream_is_passed_on_as_it_comes(edge: Edge) -> None:
-    for path in ("/Audio/1/drip", "/LiveTv/drip"):
-        done = edge.wan.process(
-            "sh", "-c", f"curl -sN --cacert {lab.CA} https://{MEDIA}{path} | head -c 8; echo", seconds=30
-        )
-        assert done.stdout.startswith("drip")
     # Measured on the client, which is asked over a way of its own.
-    script = f"date +%s%N; curl -sN --cacert {lab.CA} https://{MEDIA}/Audio/1/drip | head -c 4; echo; date +%s%N"
-    begin, said, end = edge.wan.shell(script).split()
-    assert said == "drip" and int(end) - int(begin) < 4.5e9  # the whole takes six seconds
+    for path in ("/Audio/1/drip-long", "/LiveTv/drip-long"):
+        script = f"date +%s%N; curl -sN --cacert {lab.CA} https://{MEDIA}{path} | head -c 4; echo; date +%s%N"
+        begin, said, end = edge.wan.shell(script, seconds=100).split()
+        assert said == "drip" and int(end) - int(begin) < 30e9  # the whole takes 72 seconds
 
 
 def test_a_large_file_arrives_whole(edge: Edge) -> None:
@@ -287,6 +290,7 @@ def test_ranges_are_the_servers_to_answer(edge: Edge) -> None:
 def test_answers_are_not_compressed_on_the_way(edge: Edge) -> None:
     for path in ("/media", "/page"):
         answer = edge.wan.ask(f"https://{MEDIA}{path}", "-H", "Accept-Encoding: gzip", "-r", "0-99")
+        assert answer.status in (200, 206)
         assert not answer.all("Content-Encoding")
 
 
@@ -308,7 +312,8 @@ def test_a_large_upload_passes(edge: Edge) -> None:
 def test_an_upload_is_passed_on_as_it_comes(edge: Edge) -> None:
     seen = json.loads(edge.wan.tool("upload", edge.wan_address, MEDIA, "/upload")["answer"])
     assert seen["body"] == 131072
-    assert seen["took"] >= 1.5  # the server got the first half two seconds before the second
+    # The server got the first half two seconds before the second; what it says counts from the same moment.
+    assert seen["took"] - seen["first"] >= 1.5, seen
 
 
 # 7. The client's address, nobody trusted
@@ -359,6 +364,11 @@ def test_clients_come_over_ipv6_too(edge: Edge) -> None:
 def test_a_websocket_says_where_it_comes_from_like_any_request(edge: Edge) -> None:
     said = edge.wan.tool("websocket", edge.wan_address, NEW, "/socket", "0")
     assert said["status"] == 503
+    upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "X-Forwarded-For: 192.0.2.1")
+    key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
+    headers = [word for header in (*upgrade, key) for word in ("-H", header)]
+    answer = edge.wan.ask(f"https://{MEDIA}/socket", "--http1.1", *headers, seconds=4)
+    assert (answer.status, answer.all("X-Seen-For")) == (101, [edge.wan.address]), answer
 
 
 # 8. What the Internet does not get
@@ -368,7 +378,7 @@ def test_before_the_wizard_is_done_the_internet_waits(edge: Edge) -> None:
     for path in ("/", "/Startup/User", "/System/Info/Public", "/web/", "/.well-known/acme-challenge/x"):
         answer = edge.wan.ask(f"https://{NEW}{path}", "-H", f"X-Forwarded-For: {edge.lan.address}")
         assert answer.status == 503
-        assert int(answer.one("Retry-After") or 0) > 0
+        assert answer.one("Retry-After") == "120"  # that of a server that is down is another
         assert not answer.reached
     assert edge.wan.ask(f"http://{NEW}/").status == 503
 
@@ -388,9 +398,8 @@ PROTECTED = (
 @pytest.mark.parametrize("prefix", ["", "/jellyfin"])
 def test_protected_paths_are_for_the_lan(edge: Edge, prefix: str) -> None:
     name = PATH if prefix else MEDIA
-    passed = {
-        path: answer.status for path in PROTECTED if (answer := edge.wan.ask(f"https://{name}{prefix}{path}")).reached
-    }
+    answers = {path: edge.wan.ask(f"https://{name}{prefix}{path}") for path in PROTECTED}
+    passed = {path: one.status for path, one in answers.items() if one.reached or one.status not in (400, 403, 404)}
     assert passed == {}
     assert edge.wan.ask(f"https://{name}{prefix}/System/Restart", "-X", "POST").status == 403
     assert edge.wan.ask(f"https://{name}{prefix}/metrics").status == 403
@@ -407,6 +416,7 @@ def test_paths_that_only_look_alike_pass(edge: Edge) -> None:
 
 
 def test_no_log_ever_holds_a_token(edge: Edge) -> None:
+    stamp = time.time_ns()
     query = f"?api_key={SECRET}&ApiKey={SECRET}&x=1;API_KEY={SECRET}"
     headers = [
         word
@@ -424,11 +434,17 @@ def test_no_log_ever_holds_a_token(edge: Edge) -> None:
         edge.wan.ask(f"https://{name}/Videos/1/stream.mkv{query}", *headers, "-k")
         edge.wan.ask(f"http://{name}/Videos/1/stream.mkv{query}", *headers)
     edge.wan.ask(f"https://{MEDIA}/Startup/User{query}", *headers)
-    edge.wan.ask(f"https://{MEDIA}/x%3Fapi_key={SECRET}", *headers)
-    edge.wan.ask(f"https://{MEDIA}/a;api_key={SECRET}", *headers)
-    edge.wan.ask(f"https://{MEDIA}/%zz/..{query}", *headers)
+    for word in ("x%3Fapi_key=", "a;api_key="):
+        edge.wan.ask(f"https://{MEDIA}/{word}{SECRET}", *headers)
+        edge.wan.ask(f"https://{PATH}/{word}{SECRET}", *headers)  # beside its path
+        edge.wan.ask(f"https://{MEDIA}/{word}{SECRET}", *headers, "-H", f"Host: {OTHER}")
+        edge.wan.ask(f"http://{OTHER}/{word}{SECRET}", *headers)
+        edge.wan.ask(f"http://{MEDIA}/{word}{SECRET}", *headers)
+        edge.wan.ask(f"https://{NEW}/{word}{SECRET}", *headers)
+        edge.wan.ask(f"http://{MEDIA}/.well-known/acme-challenge/{word}{SECRET}", *headers)
+    edge.wan.ask(f"https://{MEDIA}/%zz/{stamp}/..{query}", *headers)
     edge.wan.ask(f"https://{MEDIA}/{'../' * 9}{query}", *headers)
-    edge.wan.ask(f"https://{MEDIA}/hang{query}", *headers, seconds=1)  # the client goes away
+    edge.wan.ask(f"https://{MEDIA}/hang{query}", *headers, seconds=4)  # the client goes away
     edge.wan.ask(f"https://{MEDIA}/media{query}", *headers, "--max-filesize", "1000")
     edge.wan.ask(f"https://{MEDIA}/{'x' * 20000}{query}", *headers)
     for bad in (
@@ -441,6 +457,11 @@ def test_no_log_ever_holds_a_token(edge: Edge) -> None:
     ):
         edge.wan.tool("raw", edge.wan_address, MEDIA, data=bad)
     edge.server(DOWN, "start")
+    sign = f"/Videos/{stamp}/stream.mkv"
+    edge.wan.ask(f"https://{MEDIA}{sign}{query}", *headers)
+    assert until(lambda: sign in edge.logs(), bool, 30), "the log does not hold the requests"
+    if edge.proxy == "apache":  # one of its messages quotes the address: it went through the filter
+        assert f"/%zz/{stamp}/..?..." in edge.shell("cat /var/log/apache2/jellynet-error.log")
     assert tokens_logged(edge) == []
 
 
@@ -453,15 +474,14 @@ def tokens_logged(edge: Edge) -> list[str]:
 
 
 def test_the_log_says_who_asked_for_what(edge: Edge) -> None:
-    # The log goes back to the proxies before this one.
-    path = f"/Items/logged-by-{edge.proxy}"
+    path = f"/Items/logged-at-{time.time_ns()}"
     edge.wan.ask(f"https://{MEDIA}{path}?x=1")
-    for _turn in range(60):
-        lines = [line for line in edge.logs().splitlines() if path in line]
-        if any(edge.wan.address in line and MEDIA in line for line in lines):
-            return
-        time.sleep(0.5)
-    pytest.fail(f"no line with the client's address, the site and the path: {lines[-3:]}")
+
+    def said(lines: list[str]) -> bool:
+        return any(edge.wan.address in line and MEDIA in line for line in lines)
+
+    lines = until(lambda: [line for line in edge.logs().splitlines() if path in line], said, 30)
+    assert said(lines), f"no line with the client's address, the site and the path: {lines[-3:]}"
 
 
 # 10. Headers, admin interfaces
@@ -490,9 +510,9 @@ def test_a_server_that_is_down_is_reported_at_once_and_found_again(edge: Edge) -
     edge.server(DOWN, "stop")
     for _turn in range(2):
         answer = edge.wan.ask(f"https://{DOWN}/web/")
-        assert answer.status in (502, 503)
-        assert int(answer.one("Retry-After") or 0) > 0
-        assert answer.seconds < 1.5
+        assert answer.status == (502 if edge.proxy == "traefik" else 503)
+        assert answer.one("Retry-After") == "5"
+        assert answer.seconds < 3  # a second try, or the time for a connection, takes longer
     edge.server(DOWN, "start")
     assert edge.wan.ask(f"https://{DOWN}/web/").reached
 
@@ -625,7 +645,7 @@ def test_lan_or_internet_is_decided_by_the_resolved_address(behind: tuple[Edge, 
     edge, proxy = behind
     through = ("--interface", proxy, "-H")
     lan, internet = f"X-Forwarded-For: {edge.lan.address}", "X-Forwarded-For: 203.0.113.9"
-    disguised = f"X-Forwarded-For: 2002:{6 * '0'}::1"
+    disguised = f"X-Forwarded-For: ::{edge.lan.address}"  # IPv4 written in IPv6, and not that address
     mapped = f"X-Forwarded-For: ::ffff:{edge.lan.address}"
     for header in (lan, mapped):
         assert edge.wan.ask(f"https://{MEDIA}/metrics", *through, header).reached, header
@@ -635,6 +655,8 @@ def test_lan_or_internet_is_decided_by_the_resolved_address(behind: tuple[Edge, 
     for header in (internet, f"{lan}, 203.0.113.9", f"X-Forwarded-For: {six_to_four(edge.lan.address)}", disguised):
         assert edge.wan.ask(f"https://{MEDIA}/metrics", *through, header).status == 403, header
         assert edge.wan.ask(f"https://{NEW}/", *through, header).status == 503, header
+    here = f"https://{MEDIA}/.well-known/jellynet-generation"
+    assert edge.wan.ask(here, *through, "X-Forwarded-For: 127.0.0.1").status == 404
 
 
 def test_a_policy_of_the_users_own_is_sent_once(behind: tuple[Edge, str]) -> None:
@@ -645,26 +667,32 @@ def test_a_policy_of_the_users_own_is_sent_once(behind: tuple[Edge, str]) -> Non
 
 def test_only_failures_are_logged_unless_asked_for(behind: tuple[Edge, str]) -> None:
     edge, _proxy = behind
-    # The log goes back to the proxies before this one.
-    well, ill, down = (f"/{path}-with-{edge.proxy}" for path in ("went-well", "metrics/went-ill", "went-down"))
-    for path in (well, ill):
-        edge.wan.ask(f"https://{MEDIA}{path}")
+    mark = f"{edge.proxy}-{time.time_ns()}"
+    old = set(edge.logs().splitlines())
+    well, ill, down, nobody = (
+        f"/{what}-with-{mark}" for what in ("went-well", "metrics/went-ill", "went-down", "no-site")
+    )
+    assert edge.wan.ask(f"https://{MEDIA}{well}").reached
+    assert edge.wan.ask(f"https://{MEDIA}{ill}").status == 403
+    edge.wan.ask(f"http://{OTHER}{nobody}")
     edge.server(DOWN, "stop")
-    edge.wan.ask(f"https://{DOWN}{down}")
+    assert edge.wan.ask(f"https://{DOWN}{down}").status in (502, 503)
     edge.server(DOWN, "start")
-    wanted = {ill, down}
-    if edge.proxy == lab.NEW_CADDY:
-        wanted = {down}  # only what begins with 5 is an error to it
-    elif edge.proxy == "traefik":
-        # Protected paths are not logged, and this word stands for the others.
-        wanted = {'"RequestPath":"/.well-known/jellynet-down"'}
-    for _turn in range(60):
-        logs = edge.logs()
-        if all(path in logs for path in wanted):
-            break
-        time.sleep(0.5)
-    assert {path for path in wanted if path in logs} == wanted
-    assert well not in logs
+    wanted, unwanted = [(ill,), (down,)], [well]
+    if edge.proxy == lab.NEW_CADDY:  # only what begins with 5 is an error to it
+        wanted, unwanted = [(down,)], [well, ill]
+    elif edge.proxy == "traefik":  # no path but that of a request for no site
+        wanted = [('"RequestPath":"/.well-known/jellynet-down"', f'"RequestHost":"{DOWN}"'), (nobody,)]
+        unwanted = [well, ill]
+
+    def missing(lines: list[str]) -> list[tuple[str, ...]]:
+        return [words for words in wanted if not any(all(word in line for word in words) for line in lines)]
+
+    lines = until(
+        lambda: [line for line in edge.logs().splitlines() if line not in old], lambda lines: not missing(lines), 30
+    )
+    assert missing(lines) == []
+    assert not [line for line in lines for path in unwanted if path in line]
 
 
 def test_a_websocket_with_keepalives_outlives_the_idle_timeout_and_a_server_that_hangs_does_not(
@@ -675,8 +703,10 @@ def test_a_websocket_with_keepalives_outlives_the_idle_timeout_and_a_server_that
     beating, hangs = (job.result() for job in idle)
     assert (beating["status"], beating["said"][0], beating["said"][-1]) == (101, "/beating before", "/beating after")
     assert set(beating["said"][1:-1]) == {"/beating beat"}
-    # Caddy waits for as long as the client does.
-    assert hangs.status in ((0,) if edge.unit == "caddy" else (502, 503, 504)), hangs
+    if edge.unit == "caddy":  # it waits for as long as the client does
+        assert (hangs.code, hangs.status) == (28, 0), hangs
+    else:
+        assert hangs.status in (502, 503, 504) and hangs.seconds >= IDLE - 0.5, hangs
     assert tokens_logged(edge) == []
 
 
@@ -762,7 +792,7 @@ def graded(edge: Edge) -> dict[str, Any]:
             "ANSIBLE_COLLECTIONS_PATH": str(lab.ROOT / ".cache" / "collections"),
             "ANSIBLE_NOCOLOR": "1",
         },
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

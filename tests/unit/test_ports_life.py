@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from jellyfin_ports import cli, discover, probe, systemd, urgency
+from jellyfin_ports import cli, discover, probe, runtime, systemd, urgency
 from jellyfin_ports.client_discovery import parse_identity
 from jellyfin_ports.client_discovery_service import ClientDiscovery, Verdict
 from jellyfin_ports.config import Upstream, parse
@@ -86,8 +86,10 @@ def test_nobody_there() -> None:
     with kept_port() as port:
         server = Upstream("m", f"http://127.0.0.1:{port}", "127.0.0.1", port)
         with socket.create_server(("127.0.0.1", port)):
-            assert "no answer within 0.2 s" in probe.ask(server, 0.2).problem
-        assert "no connection" in probe.ask(server, 15.0).problem
+            found = probe.ask(server, 0.2)
+            assert "no answer within 0.2 s" in found.problem and found.slow
+        found = probe.ask(server, 15.0)
+        assert "no connection" in found.problem and not found.slow
 
 
 @pytest.fixture
@@ -130,6 +132,55 @@ def test_identities_are_refreshed_and_kept_over_a_restart(
         again.stop()
 
     asyncio.run(asyncio.wait_for(job(), 20))
+
+
+def test_a_server_that_is_busy_for_a_moment_stays_announced(watched: dict[str, probe.Answer]) -> None:
+    async def job() -> None:
+        watcher = Watcher(parse(config_text()).upstreams, Memory(""), lambda: None)
+        state = watcher.states[0]
+        slow = probe.Answer(None, "no answer within 2 s", slow=True)
+        readiness = []
+        for said in (slow, probe.Answer(KNOWN), slow, probe.Answer(KNOWN), slow, slow, slow, probe.Answer(KNOWN)):
+            watched["media"] = said
+            await watcher._look(state, 1)
+            readiness.append(state.ready)
+        assert readiness == [False, True, True, True, True, False, False, True]
+        watched["media"] = probe.Answer(None, "no connection")
+        await watcher._look(state, 1)
+        assert not state.ready  # that is not busy
+        watcher.stop()
+
+    asyncio.run(asyncio.wait_for(job(), 20))
+
+
+def test_who_asks_for_a_reload_during_a_reload_gets_one_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file may have been written after the one under way had read it."""
+    read: list[str] = []
+    monkeypatch.setattr(runtime.configuration, "load", lambda path: read.append(path) or parse(config_text()))
+
+    class Slow:
+        name = "relay"
+        go = asyncio.Event()
+
+        async def reload(self, config: object) -> None:
+            await self.go.wait()
+
+        def headline(self) -> str:
+            return ""
+
+    async def job() -> None:
+        service = Slow()
+        service.go = asyncio.Event()
+        process = runtime.Process(service, "file")  # type: ignore[arg-type]
+        for _turn in range(3):
+            process._handle("reload")
+            await asyncio.sleep(0)
+        assert read == ["file"] and process._handle("reloaded") == {"done": False, "error": ""}
+        service.go.set()
+        await asyncio.wait_for(process._reloading, 20)  # type: ignore[arg-type]
+        assert read == ["file"] * 2 and process._handle("reloaded") == {"done": True, "error": ""}
+
+    asyncio.run(job())
 
 
 def test_a_spoilt_memory_is_no_memory(tmp_path: Path) -> None:

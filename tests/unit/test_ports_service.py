@@ -136,6 +136,17 @@ def test_the_kernels_filter_lets_the_lan_through(networks: list[str], inside: bo
     sock.close()
 
 
+def test_a_filter_does_not_outlive_a_restart_in_the_middle_of_a_flood() -> None:
+    """systemd keeps the socket, and the kernel the filter with it; the next process may have another LAN."""
+    sock, guard = udp_pair(Networks(["10.0.0.0/8"]))
+    guard.tick(0)
+    guard.tick(1000)
+    assert not passes(sock, False)
+    prepare(sock)
+    assert passes(sock)
+    sock.close()
+
+
 def test_the_filter_counts_and_lets_go() -> None:
     sock, guard = udp_pair(Networks(["10.0.0.0/8"]))
     guard.tick(0)

@@ -17,6 +17,7 @@ from ansible_collections.jellynet.jellyfin.plugins.module_utils import _proof
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._service_removal import Removal
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._service_set import EMPTY
 from ansible_collections.jellynet.jellyfin.plugins.module_utils._service_transaction import STEPS, ServiceError
+from ansible_collections.jellynet.jellyfin.plugins.module_utils._systemd import SystemdError
 from service_host import ChildFailed, Host
 
 
@@ -162,6 +163,39 @@ def test_a_set_without_services_is_put_there_all_the_same(host: Host) -> None:
     assert host.run(wanted).changed
     assert os.access(host.base / "web" / "current" / "hook.sh", os.X_OK)
     assert not host.run(wanted).changed
+
+
+@pytest.mark.parametrize("visitors", [3, 0])
+def test_a_socket_is_made_although_a_visitor_of_another_starts_the_service(
+    host: Host, monkeypatch: pytest.MonkeyPatch, visitors: int
+) -> None:
+    """systemd refuses a socket whose service runs; a failure of any other kind is one at once."""
+    names = ("one.socket", "web.service")
+    files = {"id": "@GENERATION@", f"{host.conf}/main.conf": "m"}
+    services = [{"name": name, "enabled": True, "state": "started"} for name in names]
+    host.run(host.set_of(files, dict.fromkeys(names, "[Unit]\n"), services))
+    tries: list[str] = []
+    take_up = host.systemd._take_up
+
+    def refuses(verb: str, unit: str) -> None:
+        if unit == "two.socket":
+            tries.append(unit)
+            if len(tries) <= visitors:
+                host.systemd._change("web.service", active=True)
+            if not visitors or len(tries) <= visitors:
+                raise SystemdError("Job for two.socket failed.")
+        take_up(verb, unit)
+
+    monkeypatch.setattr(host.systemd, "_take_up", refuses)
+    more = [{"name": "two.socket", "enabled": True, "state": "started"}, *services]
+    wanted = host.set_of(files, dict.fromkeys((*names, "two.socket"), "[Unit]\n"), more)
+    if visitors:
+        assert host.run(wanted).changed and len(tries) == 4
+        assert all(state.running for state in host.systemd.states([*names, "two.socket"]).values())
+    else:
+        with pytest.raises(ServiceError, match=r"Job for two\.socket failed"):
+            host.run(wanted)
+        assert len(tries) == 1
 
 
 def test_what_is_no_longer_listed_goes_after_the_proof(host: Host) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from waiting import until
+
 DISCOVER = """
 import json
 from jellyfin_apiclient_python import JellyfinClient
@@ -17,7 +19,11 @@ print(json.dumps([found, str(result["State"]), [server["address"] for server in 
 
 
 def test_a_lan_client_discovers_the_server_and_connects(lab, client):
-    done = client.run(f"/opt/clients/bin/python -c '{DISCOVER}'")
+    # The library listens for one second.
+    done = until(
+        lambda: client.run(f"/opt/clients/bin/python -c '{DISCOVER}'"),
+        lambda done: done.rc == 0 and json.loads(done.stdout.splitlines()[-1])[0],
+    )
     assert done.rc == 0, done.stderr
     found, state, addresses = json.loads(done.stdout.splitlines()[-1])
     assert [item["Address"] for item in found] == [f"http://{lab.address('edge', 'lan')}:8096"]

@@ -80,7 +80,8 @@ def test_a_jellyfin_client_discovers_what_the_report_says(report, client):
         "c.config.app('probe', '0', 'host', 'id')\n"
         "print(json.dumps([s['Address'] for s in c.auth._server_discovery()]))\n"
     )
-    found = json.loads(client.check_output(f'/opt/clients/bin/python -c "{program}"').splitlines()[-1])
+    command = f'/opt/clients/bin/python -c "{program}"'
+    found = until(lambda: json.loads(client.check_output(command).splitlines()[-1]), bool)
     assert found
     said = by_title(report, "pass")["From the LAN", "Client discovery (7359/udp)"]
     assert all(address in said for address in found)

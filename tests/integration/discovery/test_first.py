@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from waiting import until
 
 ASK = """
 import socket, sys
@@ -25,7 +26,7 @@ def ask(host, address):
 
 @pytest.mark.parametrize(("seat", "network"), [("client", "lan"), ("upstairs", "upstairs")])
 def test_a_client_is_told_the_address_on_its_own_network(lab, seat, network):
-    told = ask(lab.host(seat), "255.255.255.255")
+    told = until(lambda: ask(lab.host(seat), "255.255.255.255"), bool)
     assert told["Address"] == f"http://{lab.address('edge', network)}:8096"
     assert told["EndpointAddress"] is None
 

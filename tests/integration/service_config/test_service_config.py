@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Edge
-from waiting import listens
+from waiting import listens, until
 
 STEPS = (
     "stage", "check", "trial", "place", "units", "links", "mark", "swap",
@@ -105,7 +105,7 @@ def test_life_of_a_set(host: Edge) -> None:
 def test_an_unchanged_run_touches_nothing(host: Edge) -> None:
     """No reload (nginx' workers would be others), no new folder, no trial."""
     host.run(nginx("one"))
-    look = "pgrep nginx; ls -lid --time-style=full-iso /etc/jellynet/nginx /etc/jellynet/nginx/*; journalctl -b -u nginx | wc -l"
+    look = "pgrep nginx; ls -lid --time-style=full-iso /etc/jellynet/nginx /etc/jellynet/nginx/*; journalctl --sync; journalctl -b -u nginx | wc -l"
     before = host.sh(look)
     assert not host.run(nginx("one"))["changed"]
     assert host.sh(look) == before
@@ -263,7 +263,7 @@ def test_units_of_our_own_with_a_socket(host: Edge) -> None:
         assert moved["actions"] == ["stop hello.service", "restart hello.socket", "start hello.service"]
         host.reboot()
         assert host.sh("systemctl is-active hello.socket") == "active\n"
-        host.run({"name": "hello"}, state="absent", kill_after="disable")
+        assert host.run({"name": "hello"}, state="absent", kill_after="disable") == {"killed": "disable"}
     finally:
         host.run({"name": "hello"}, state="absent")
     assert (
@@ -295,7 +295,7 @@ def test_killed_after_each_step(host: Edge, step: str, kind: str, reboot: bool) 
     result = host.run(new)
     assert result["changed"] is (step != "purge")
     assert result["resumed"] is (step in ("swap", "daemon_reload", "apply", "prove", "enable"))
-    assert answer(host) == would_load(host) == {"new"}
+    assert until(lambda: answer(host), lambda words: words == {"new"}) == would_load(host) == {"new"}
     assert host.sh("systemctl is-enabled nginx 2>/dev/null") == "enabled\n"
     assert sorted(host.sh("ls /etc/nginx/conf.d").split()) == ["fresh.conf", "jellynet-map.conf", "jellynet.conf"]
     assert host.sh("ls -A /etc/jellynet/nginx").split() == sorted([result["generation"], "current"])

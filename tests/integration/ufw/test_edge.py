@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+from waiting import until
+
 SITE = "https://media.example.org"
 SSDP = """
 import socket
@@ -76,7 +78,7 @@ def test_the_server_knows_its_path_and_its_proxy(edge, lab, outside, curl):
 
 def test_ssdp_leads_to_a_description_that_a_lan_client_can_read(lab, client, curl):
     ask = SSDP.format(address=lab.address("client", "lan"))
-    said = client.run(f"python3 - <<'END'\n{ask}\nEND").stdout
+    said = until(lambda: client.run(f"python3 - <<'END'\n{ask}\nEND").stdout, bool)
     location = re.search(r"(?mi)^location:\s*(\S+)", said)
     assert location, said
     answer = curl(client, location.group(1))
@@ -105,6 +107,6 @@ def test_a_discovery_reply_names_the_address_that_works(lab, client, curl):
         "s.sendto(b'who is JellyfinServer?',('255.255.255.255',7359))\n"
         "print(s.recv(1024).decode())"
     )
-    told = json.loads(client.run(f"python3 - <<'END'\n{ask}\nEND").stdout)
+    told = json.loads(until(lambda: client.run(f"python3 - <<'END'\n{ask}\nEND").stdout, bool))
     assert told["Address"] == f"http://{lab.address('edge', 'lan')}:8096/jellyfin"
     assert curl(client, told["Address"] + "/System/Info/Public").status == 200

@@ -38,6 +38,8 @@ def prepare(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
     sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    with contextlib.suppress(OSError):  # systemd keeps a socket over a restart, and with it the filter of a flood
+        sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 def arrival_index(ancillary: list[tuple[int, int, bytes]]) -> int:

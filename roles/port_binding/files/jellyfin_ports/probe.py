@@ -22,10 +22,15 @@ class Answer:
 
     identity: Identity | None
     problem: str = ""
+    slow: bool = False  # it did not answer in the time it was given
 
 
 class NotReady(Exception):
     """Why a server cannot be announced."""
+
+
+class TooSlow(NotReady):
+    """It may only be busy."""
 
 
 def fetch(upstream: Upstream, path: str, seconds: float, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
@@ -41,7 +46,7 @@ def fetch(upstream: Upstream, path: str, seconds: float, headers: dict[str, str]
         while len(body) < _BODY_LIMIT:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise NotReady("it answers too slowly")
+                raise TooSlow("it answers too slowly")
             if connection.sock is not None:
                 connection.sock.settimeout(left)
             part = response.read1(8192)
@@ -50,7 +55,7 @@ def fetch(upstream: Upstream, path: str, seconds: float, headers: dict[str, str]
             body += part
         return response.status, body
     except TimeoutError:
-        raise NotReady(f"no answer within {seconds:g} s") from None
+        raise TooSlow(f"no answer within {seconds:g} s") from None
     except OSError as error:
         raise NotReady(f"no connection: {error.strerror or error}") from None
     except (http.client.HTTPException, ValueError) as error:
@@ -71,5 +76,5 @@ def ask(upstream: Upstream, seconds: float = 2.0) -> Answer:
             said = body[:40].decode("ascii", "replace").strip() if status == 200 else str(status)
             return Answer(None, f"it is starting or ill (/health says {said!r})")
     except (NotReady, ValueError) as error:
-        return Answer(None, str(error))
+        return Answer(None, str(error), slow=isinstance(error, TooSlow))
     return Answer(identity)

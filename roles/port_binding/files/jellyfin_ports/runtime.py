@@ -61,6 +61,7 @@ class Process:
         self._stopping: asyncio.Event = asyncio.Event()
         self._reload_error = ""
         self._reloading: asyncio.Task[None] | None = None
+        self._reload_again = False
 
     def _handle(self, command: str) -> dict[str, Any]:
         if command == "generation":
@@ -84,8 +85,15 @@ class Process:
         return {"error": f"unknown command {command!r}"}
 
     def _start_reload(self) -> None:
+        self._reload_again = True
         if self._reloading is None or self._reloading.done():
-            self._reloading = asyncio.get_running_loop().create_task(self._reload())
+            self._reloading = asyncio.get_running_loop().create_task(self._reload_all())
+
+    async def _reload_all(self) -> None:
+        """Whoever asks while one is under way may have written the file after it was read."""
+        while self._reload_again:
+            self._reload_again = False
+            await self._reload()
 
     async def _reload(self) -> None:
         systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")

@@ -34,6 +34,7 @@ class State:
     ready: bool = False
     problem: str = "not asked yet"
     since: float = 0.0
+    slow: bool = False  # it let the last question wait for too long
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -110,6 +111,9 @@ class Watcher:
         loop = asyncio.get_running_loop()
         answer = await loop.run_in_executor(self._threads, probe.ask, state.upstream, seconds)
         ready = answer.identity is not None
+        was_slow, state.slow = state.slow, answer.slow
+        if state.ready and answer.slow and not was_slow:
+            return  # once may be a moment in which it is busy
         if (ready, answer.problem) == (state.ready, state.problem) and (not ready or answer.identity == state.identity):
             return
         if ready != state.ready:

@@ -53,6 +53,8 @@ class Listening:
         self.resume()
 
     def resume(self) -> None:
+        if self._relay.draining:
+            return
         self._relay.loop.add_reader(self.socket.fileno(), self._accept)
 
     def pause(self) -> None:
