@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,13 +133,14 @@ class Target:
 
 
 @pytest.fixture(scope="module", params=["firewalld", "ufw"])
-def target(lab: Any, request: pytest.FixtureRequest) -> Target:
+def target(lab: Any, request: pytest.FixtureRequest) -> Iterator[Target]:
     made = Target(lab, request.param)
     for name in ("client", "tuner", "outside", request.param):
         place(lab.host(name))
     if made.host.run("systemctl is-active peer").rc:
         start(made.host)
-    return made
+    yield made
+    made.host.run("systemctl stop peer")  # it would answer broadcasts in the place of the next
 
 
 @pytest.fixture(scope="module")
