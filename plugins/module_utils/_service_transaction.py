@@ -339,8 +339,9 @@ class Transaction:
         for unit in units:
             state = states[unit]
             if not state.running:
-                # A start under way may have read the files from before; to start it once more would only wait for that one.
-                todo[unit] = "restart" if state.active == "activating" else "start"
+                # A start under way may have read the files from before, and to start it once more would only wait for that one.
+                stale = state.active == "activating" and (unit in effects or state.sub == "auto-restart")
+                todo[unit] = "restart" if stale else "start"
             elif unit in effects:
                 todo[unit] = "reload" if effects[unit] == "reload" and state.can_reload else "restart"
         if any(unit.endswith(".socket") for unit in todo):
@@ -374,8 +375,10 @@ class Transaction:
                 again = [service for service in services if states[service].up]
                 if not again:
                     raise
+                # Once down it may be up again before the next call; a restart of the socket takes a service that is PartOf= it along.
                 self._act("stop", *reversed(again))
                 self.systemd.reset_failed([unit])
+                verb = "restart"
         self._act(verb, unit)
 
     def _act(self, verb: str, *units: str) -> None:

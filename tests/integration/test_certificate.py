@@ -414,7 +414,8 @@ def test_a_kill_leaves_a_whole_door(converged: Run, edge: Host) -> None:
       [ "$leaf" = "$(openssl pkey -in {link}/ecdsa/privkey.pem -pubout)" ]
       cat {link}/ecdsa/privkey.pem {link}/ecdsa/fullchain.pem | cmp - {link}/ecdsa/bundle.pem
     done
-    [ $n -gt 2 ] && [ $n -le 200 ]
+    [ $n -gt 2 ]
+    [ $n -le 200 ]
     jellynet-certificate-door sync
     [ "$(stat -c %a {link}/ecdsa/bundle.pem)" = 640 ]
     [ "$(ls -A /etc/jellynet/certificates/.store | wc -l)" = 1 ]

@@ -568,6 +568,27 @@ def test_several_servers_by_host() -> None:
     run(job())
 
 
+def test_the_description_of_a_busy_server_is_served_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def job() -> None:
+        from jellyfin_ports import probe
+        from jellyfin_ports.client_discovery import parse_identity
+        from jellyfin_ports.relay import descriptions
+        from jellyfin_ports.ssdp import own_paths, own_uuid
+
+        monkeypatch.setattr(descriptions, "_FRESH_SECONDS", -1.0)
+        known = parse_identity(info_body())
+        slow, gone = probe.Answer(None, "no answer within 2 s", slow=True), probe.Answer(None, "no connection")
+        listeners = {"http": {"enabled": True, "port": 8096}, "ssdp": {"enabled": True}}
+        async with relay_before(hello, listeners=listeners) as setting:
+            setting.relay.set_descriptions(descriptions.Descriptions(setting.relay.loop, setting.relay.config))
+            page = GET.replace(b"/x", own_paths(own_uuid(known))[0].encode())
+            for said, status in ((slow, 503), (probe.Answer(known), 200), (slow, 200), (gone, 503)):
+                monkeypatch.setattr(probe, "ask", lambda *_, said=said: said)
+                assert (await setting.talk(page)).startswith(b"HTTP/1.1 %d " % status), said
+
+    run(job())
+
+
 def test_the_description_is_served() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await read_head(reader)
@@ -731,6 +752,18 @@ def test_who_was_accepted_before_the_end_is_answered_before_the_end(
             out = await reader.read()
             writer.close()
             assert out.startswith(b"HTTP/1.1 200 ") and b"Connection: close" in out and b"GET /x" in out, out
+
+    run(job())
+
+
+def test_a_connection_that_never_asks_holds_up_the_end_for_a_moment_only() -> None:
+    async def job() -> None:
+        async with relay_before(hello) as setting:
+            reader, writer = await asyncio.open_connection("127.0.0.1", setting.port)
+            await until(lambda: setting.relay.status()["connections"])
+            await asyncio.wait_for(setting.relay.drain(1000), 20)
+            assert await reader.read() == b""
+            writer.close()
 
     run(job())
 

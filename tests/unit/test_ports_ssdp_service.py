@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jellyfin_ports import probe
 from jellyfin_ports.client_discovery import parse_identity
 from jellyfin_ports.config import parse
 from jellyfin_ports.datagrams import IP_PKTINFO
@@ -121,6 +122,22 @@ def test_a_dlna_plugin_is_announced_under_the_relays_address() -> None:
             assert types(ssdp) == [] and sum(b"ssdp:byebye" in item[0] for item in ssdp.sent) == 3 + 4
             hear(ssdp, search("ssdp:all"))
             assert ssdp.counters["not_ours"] == 1
+
+    asyncio.run(asyncio.wait_for(job(), 20))
+
+
+def test_a_plugin_that_is_busy_for_a_moment_stays_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def job() -> None:
+        async with ssdp_before(DESCRIPTION) as ssdp:
+            await ssdp._ask_for_dlna(ssdp._watcher.states)
+            for problem, seen in ((probe.TooSlow("busy"), ["Basic", "MediaServer"]), (probe.NotReady("no"), ["Basic"])):
+
+                def fails(*_: object, problem: Exception = problem) -> None:
+                    raise problem
+
+                monkeypatch.setattr(probe, "fetch", fails)
+                await ssdp._ask_for_dlna(ssdp._watcher.states)
+                assert types(ssdp) == seen
 
     asyncio.run(asyncio.wait_for(job(), 20))
 

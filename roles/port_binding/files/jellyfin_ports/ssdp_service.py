@@ -173,6 +173,8 @@ class Ssdp:
                     found[upstream.name] = media_server(identity, upstream.path, port, kind, services, name)
             except (probe.NotReady, ValueError) as error:
                 log.debug("%s: no DLNA: %s", upstream.name, error)
+                if isinstance(error, probe.TooSlow) and upstream.name in self._dlna:
+                    found[upstream.name] = self._dlna[upstream.name]  # it may only be busy
         if found != self._dlna:
             self._dlna = found
             self.servers_changed()

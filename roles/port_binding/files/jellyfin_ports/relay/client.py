@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _BULK_FROM = 512 * 1024
 _PIPELINE_LIMIT = 65536
 _LINGER_SECONDS = 2.0
+_FIRST_REQUEST_SECONDS = 1.0  # how long a connection that never asked for anything can hold up the end
 _HALF_CLOSED_SECONDS = 5.0
 _SLOWEST_UPLOAD = 1024  # bytes a second
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -575,8 +576,9 @@ class ClientConnection(asyncio.Protocol):
         self.transport.close()
 
     def end(self) -> None:
-        """The process ends: at once between requests; a request under way, or a connection's first, is waited for."""
-        if self.phase is Phase.HEAD and self._served and not self._buffer:
+        """The process ends: at once between requests; one under way is waited for, and a new connection's first for a moment."""
+        new = not self._served and self.loop.time() - self.last < _FIRST_REQUEST_SECONDS
+        if self.phase is Phase.HEAD and not new and not self._buffer:
             self._leave()
 
     def abort(self) -> None:

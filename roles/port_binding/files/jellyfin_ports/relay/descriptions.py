@@ -67,8 +67,9 @@ class Descriptions:
         identity = self._identity
         if identity is None or now - self._asked > _FRESH_SECONDS:
             found = await self._loop.run_in_executor(None, probe.ask, upstream, 2.0)
-            identity = self._identity = found.identity
             self._asked = now
+            if not (identity and found.slow):  # a server that is only busy is who it was
+                identity = self._identity = found.identity
             if identity is None:
                 return unreachable(503, found.problem)
         description, icon_path = own_paths(own_uuid(identity))
