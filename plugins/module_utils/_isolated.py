@@ -16,6 +16,7 @@ import ctypes
 import dataclasses
 import errno
 import fcntl
+import glob
 import grp
 import json
 import os
@@ -36,6 +37,7 @@ _MNT_DETACH = 2
 _PR_SET_PDEATHSIG = 1
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OUTPUT_LIMIT = 8192
+_LOG_SECONDS = 0.3
 _KILL_GRACE = 3.0
 _DENIALS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOSPC, errno.EUSERS)
 
@@ -91,7 +93,9 @@ def trial(view: View, program: Program, ask: Ask, timeout: float, settle: float 
     """
     identity = _identity(program)
     limit = timeout + 2 * _KILL_GRACE
-    why: str = _isolated(view, identity, lambda: _stand(program, identity, ask, timeout, settle), limit, network=True)
+    why: str = _isolated(
+        view, identity, lambda: _stand(view, program, identity, ask, timeout, settle), limit, network=True
+    )
     return why
 
 
@@ -324,7 +328,7 @@ def _run(program: Program, identity: _Identity, timeout: float) -> tuple[int, st
         return code, _tail(said)
 
 
-def _stand(program: Program, identity: _Identity, ask: Ask, timeout: float, settle: float) -> str:
+def _stand(view: View, program: Program, identity: _Identity, ask: Ask, timeout: float, settle: float) -> str:
     with tempfile.TemporaryFile() as said:
         process = _popen(program, identity, said)
 
@@ -343,7 +347,19 @@ def _stand(program: Program, identity: _Identity, ask: Ask, timeout: float, sett
                     problem = f"it ended with exit code {process.returncode} soon after its start."
         finally:
             _end(process)
-        return f"{problem}\n{_tail(said)}".strip() if problem else ""
+        return "\n".join(filter(None, [problem, _tail(said), *_logged(view)])) if problem else ""
+
+
+def _logged(view: View) -> list[str]:
+    """What a daemon wrote to log files of its own: nobody can look at them once this namespace is gone."""
+    time.sleep(_LOG_SECONDS)  # it may log through a pipe
+    found = []
+    for folder in view.tmpfs:
+        for path in sorted(glob.glob(f"{glob.escape(folder)}/*.log")):
+            with contextlib.suppress(OSError), open(path, "rb") as log:
+                if text := _tail(log):
+                    found.append(f"{path}:\n{text}")
+    return found
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

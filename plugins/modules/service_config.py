@@ -196,7 +196,7 @@ options:
   trial:
     description:
       - A daemon that is started on the staged set in a mount, PID and network namespace of its own, and asked all URLs of O(proof) there.
-      - It must stay in the foreground.
+      - It must stay in the foreground. When it fails, what it wrote to C(*.log) in its folders of O(trial.tmpfs) is told as well.
     type: dict
     suboptions:
       argv: *argv

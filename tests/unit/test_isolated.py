@@ -184,6 +184,18 @@ def test_a_daemon_that_dies_is_told_with_its_words_at_once(view: View) -> None:
     assert time.monotonic() - begun < 30
 
 
+def test_what_a_daemon_that_dies_wrote_to_its_log_is_told(view: View, tmp_path: Path) -> None:
+    """The log is a private one, and gone with the trial."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "old.log").write_text("of yesterday")
+    private = View(view.folder, view.staged, tmpfs=[str(logs)])
+    script = f"echo bad group | cat >> {logs}/error.log; : > {logs}/access.log; exit 1"
+    why = _isolated.trial(private, Program(["sh", "-c", script]), connect("127.0.0.1", 80), 60)
+    assert why == f"it ended with exit code 1.\n{logs}/error.log:\nbad group"
+    assert not (logs / "error.log").exists()
+
+
 def test_a_daemon_that_dies_soon_did_not_stand(view: View) -> None:
     why = _isolated.trial(view, Program(["sh", "-c", "sleep 0.4; exit 3"]), content, 5, 30)
     assert why == "it ended with exit code 3 soon after its start."
