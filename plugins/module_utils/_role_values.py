@@ -23,7 +23,28 @@ NUMBERS = {
     "certificate_acme_port": (1, 1023, "a privileged port, so that no local user can answer the CA"),
     "certificate_renew_days": (0, 3650, "days before its end; 0 is a third of the certificate's life"),
     "certificate_local_ca_days": (1, _local_ca.LEAF_DAYS_LIMIT, "days; clients take no longer ones"),
+    "jellyfin_limit_connections": (
+        0,
+        65535,
+        "connections of one address; 0 sets no limit, one household needs some 200",
+    ),
+    "jellyfin_limit_connections_lan": (0, 65535, "connections of one address; 0 sets no limit"),
+    "jellyfin_limit_streams": (16, 1000, "streams of one connection; browsers ask for some 100 images at once"),
+    "jellyfin_limit_requests": (0, 65535, "requests under way of one address; 0 sets no limit"),
+    "jellyfin_limit_head_seconds": (5, 3600, "seconds for the head of a request"),
+    "jellyfin_limit_body_seconds": (10, 86400, "seconds without a byte of a request's body"),
+    "jellyfin_limit_stalled_seconds": (10800, 604800, "seconds; a player may be paused for three hours"),
+    "jellyfin_guard_attempts": (2, 1000, "different failed logins of one address before 429"),
+    "jellyfin_guard_minutes": (1, 1440, "minutes of 429"),
+    "jellyfin_guard_ban_attempts": (
+        0,
+        10000,
+        "different failed logins before an address is cut off; 0 cuts off nobody",
+    ),
 }
+_LAN_NAME = re.compile(
+    r"^[.]?(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?[.])*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z", re.IGNORECASE
+)
 # \Z and not $, which would let a line's end pass.
 _SERVICE = re.compile(r"^[A-Za-z0-9:_.@-]+[.]service\Z")
 _ZONE = re.compile(r"^[A-Za-z0-9_-]{1,17}\Z")
@@ -69,6 +90,18 @@ def _yield_to_problem(item: Any) -> str | None:
     if not isinstance(item, str) or not _SERVICE.match(item):
         return f"port_binding_yield_to: {item} is no unit that could start a Jellyfin. Name services, such as jellyfin.service"
     return None
+
+
+def _lan_names_problems(names: Any) -> list[str]:
+    if names == "any":
+        return []
+    if not isinstance(names, (list, tuple)):
+        return [f"jellyfin_lan_names is {names!r}: give a list of names such as [media.example.net], or any"]
+    return [
+        f"jellyfin_lan_names holds {name!r}: give a name such as media.example.net, or .example.net for all below it, without port or path"
+        for name in names
+        if not isinstance(name, str) or not _LAN_NAME.match(name)
+    ]
 
 
 def _files_rsa_problems(pairs: Any, domains: Sequence[str] | None) -> list[str]:
@@ -127,6 +160,8 @@ def problems(
         found.append(f"port_binding_dlna is {dlna!r}: give auto, true or false")
     if _is_set(values.get("certificate_files_rsa")):
         found += _files_rsa_problems(values["certificate_files_rsa"], domains)
+    if _is_set(values.get("jellyfin_lan_names")):
+        found += _lan_names_problems(values["jellyfin_lan_names"])
     found.append(_zone_problem(values, host or {}))
     for key in ("firewall_extra_ports", "port_binding_trusted_proxies", "port_binding_yield_to"):
         listed = values.get(key)

@@ -24,7 +24,12 @@ OLD = {
     "libssl3": "3.0.17-1",
 }
 NEW = {"nginx": "1.26.3-3", "apache2": "2.4.65-2", "haproxy": "3.0.11-1", "caddy": "2.6.2-12", "libssl3t64": "3.5.1-1"}
-DEFAULTS = yaml.safe_load((HERE.parents[1] / "roles" / "reverse_proxy" / "defaults" / "main.yml").read_text())
+DEFAULTS = {
+    name: value
+    for role in ("jellyfin", "reverse_proxy")
+    for name, value in yaml.safe_load((HERE.parents[1] / "roles" / role / "defaults" / "main.yml").read_text()).items()
+    if name != "jellyfin_proxy"  # each case has its own
+}
 BINARY = {"version": "3.7.15", "x86_64": {"source": "traefik.tar.gz", "checksum": "sha256:" + "a" * 64}}
 TRUSTED = {"reverse_proxy_trusted_proxies": ["198.51.100.0/24", "2001:db8:1::/48"]}
 
@@ -58,6 +63,7 @@ def case(
     }
     given = {
         **DEFAULTS,
+        "_jellyfin_guard": {"enabled": True, "address": "127.0.0.1:889"},
         "_jellyfin_sites": list(sites) or [site()],
         "_jellyfin_lan": ["192.168.1.0/24", "fd00:1::/64"],
         "_jellyfin_host": host,
