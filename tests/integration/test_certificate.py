@@ -229,6 +229,15 @@ def test_certbots_timer_renews_and_the_proxy_serves_it(
     assert after != before and eventually(lambda: served(acme, lab.address("edge", "wan"), MEDIA) == after)
 
 
+def eventually(true: Callable[[], bool], seconds: float = 60) -> bool:
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(1)
+    return True
+
+
 def test_a_failed_hook_is_made_good(converged: Run, lab: Any, edge: Host, acme: Host, due: Callable[[], None]) -> None:
     address, before = lab.address("edge", "wan"), door(edge, MEDIA)["serial"]
     edge.check_output("echo 'no such thing;' > /etc/nginx/conf.d/broken.conf")

@@ -114,23 +114,6 @@ class Ports:
     def status(self, edge: str = "edge") -> dict[str, Any]:
         return json.loads(self.lab.host(edge).run("jellyfin-ports status --json").stdout)  # type: ignore[no-any-return]
 
-    def discovery(self) -> dict[str, Any]:
-        """What the process `discovery` says of itself."""
-        said: dict[str, Any] = self.status()["processes"]["discovery"]
-        return said
-
-    def discovers(self, host: str) -> dict[str, Any]:
-        """What the public client library finds on a host; it listens for one second, so it is asked again until it finds something."""
-        put(self.lab.host(host), "/root/discover.py", DISCOVER)
-
-        def ask() -> dict[str, Any]:
-            done = self.lab.host(host).run("/opt/clients/bin/python /root/discover.py")
-            assert done.rc == 0, done.stderr
-            said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-            return said
-
-        return until(ask, lambda said: bool(said["found"]))
-
     def address(self, host: str, network: str = "lan") -> str:
         return str(self.lab.address(host, network))
 
@@ -238,7 +221,15 @@ def test_a_client_discovers_by_broadcast_and_connects(ports: Ports) -> None:
         ("client", {ports.address(e) for e in EDGES} | {ports.address("media")}),
         ("upstairs", {ports.address("edge", "vlan")}),
     ):
-        seen = ports.discovers(host)
+        put(ports.lab.host(host), "/root/discover.py", DISCOVER)
+        # The library listens for one second.
+        run = ports.lab.host(host).run
+        done = until(
+            lambda run=run: run("/opt/clients/bin/python /root/discover.py"),  # type: ignore[misc]
+            lambda done: done.rc == 0 and bool(json.loads(done.stdout.splitlines()[-1])["found"]),
+        )
+        assert done.rc == 0, done.stderr
+        seen = json.loads(done.stdout.splitlines()[-1])
         assert seen["state"] == "CONNECTION_STATE.ServerSignIn" and len(seen["found"]) == 1
         assert seen["address"] in {f"http://{address}:8096" for address in own}
         assert seen["found"][0]["EndpointAddress"] is None
@@ -281,8 +272,7 @@ def test_nobody_outside_hears_anything(ports: Ports) -> None:
 
     # A LAN source that comes in from the Internet is forged.
     def counters() -> dict[str, int]:
-        counted: dict[str, int] = ports.discovery()["client_discovery"]["counters"]
-        return counted
+        return ports.status()["processes"]["discovery"]["client_discovery"]["counters"]  # type: ignore[no-any-return]
 
     before = counters()
     ports.peer("outside", "ask", question="roku", to=wan, seconds=0.5, source=ports.address("client"))
@@ -337,7 +327,7 @@ def test_a_server_that_is_down_is_not_announced_and_is_back_within_five_seconds(
     media.run("systemctl stop jellyfin.service")
 
     def ready() -> bool:
-        return any(server["ready"] for server in ports.discovery()["upstreams"])
+        return any(server["ready"] for server in ports.status()["processes"]["discovery"]["upstreams"])
 
     assert not until(ready, lambda still: not still)
     assert of(ports.peer("upstairs", "ask", question="python", to="255.255.255.255", seconds=0.4), vlan) == []
@@ -402,7 +392,7 @@ def test_a_dlna_server_is_found_and_read_through_the_relay(ports: Ports) -> None
     media.run("touch /var/lib/jellyfin/double/dlna")
     try:
         answers = until(found, bool)
-        assert answers, ports.discovery()["ssdp"]
+        assert answers, ports.status()["processes"]["discovery"]["ssdp"]
         seen = fields(answers[0][0])
         device = seen["USN"].split("::")[0]
         assert seen["ST"] == target and seen["LOCATION"] == f"http://{edge}:8096/dlna/{device[5:]}/description.xml"
@@ -436,7 +426,7 @@ def test_hello_and_goodbye(ports: Ports) -> None:
     wanted = {"ssdp:byebye": 3, "ssdp:alive": 6}
 
     def rounds() -> int:
-        return int(ports.discovery()["ssdp"]["counters"].get("alive_rounds", 0))
+        return int(ports.status()["processes"]["discovery"]["ssdp"]["counters"].get("alive_rounds", 0))
 
     assert until(rounds, lambda n: n >= 2) >= 2  # those of the start before are over
     job = ports.begin("upstairs", "notifications", seconds=60, source=edge, wanted=wanted)
@@ -448,7 +438,7 @@ def test_hello_and_goodbye(ports: Ports) -> None:
 
 def test_a_new_address_is_announced(ports: Ports) -> None:
     host, prefix = ports.lab.host("edge"), ports.address("edge", "vlan").rsplit(".", 1)[0]
-    before = ports.discovery()["ssdp"]["boot_id"]
+    before = ports.status()["processes"]["discovery"]["ssdp"]["boot_id"]
     old, new = ports.address("edge", "vlan"), f"{prefix}.222"
     job = ports.begin("upstairs", "notifications", seconds=60, wanted={f"http://{new}:8096/": 1})
     host.run(f"ip addr add {new}/24 dev eth2 && ip addr del {old}/24 dev eth2; ip addr add {new}/24 dev eth2 || true")
@@ -460,7 +450,7 @@ def test_a_new_address_is_announced(ports: Ports) -> None:
     finally:
         host.run(f"ip addr add {old}/24 dev eth2; ip addr del {new}/24 dev eth2; ip addr add {old}/24 dev eth2 || true")
     assert ports.answers("upstairs", old)
-    boot = ports.discovery()["ssdp"]["boot_id"]
+    boot = ports.status()["processes"]["discovery"]["ssdp"]["boot_id"]
     assert boot > before
 
 
@@ -475,7 +465,7 @@ def test_tuners_are_found_and_asked_for_a_server_elsewhere(ports: Ports) -> None
     job = ports.begin("client", "tuner", device="1234ABCD", seconds=300)
     ports.lab.host("edge").run("systemctl restart jellyfin-ports-discovery.service")
     report = until(
-        lambda: ports.discovery().get("hdhomerun") or {}, lambda now: bool(now.get("found"))
+        lambda: ports.status()["processes"]["discovery"].get("hdhomerun") or {}, lambda now: bool(now.get("found"))
     )
     assert [(t["id"], t["address"], t["tuners"]) for t in report["found"]] == [("1234ABCD", client, 2)]
     assert report["port"] not in (0, 65001)
@@ -490,7 +480,7 @@ def test_tuners_are_found_and_asked_for_a_server_elsewhere(ports: Ports) -> None
     assert changed(ports.deploy("edge", **{**values, "port_binding_hdhomerun_relay_for": ["192.0.2.1"]})) == {"edge": 1}
     job = ports.begin("client", "tuner", device="1234ABCD", seconds=300)
     assert "found at" not in ports.lab.host("upstairs").run(ask).stdout
-    assert ports.discovery()["hdhomerun"]["counters"].get("not_a_server")
+    assert ports.status()["processes"]["discovery"]["hdhomerun"]["counters"].get("not_a_server")
     ports.result(job)
     assert changed(ports.deploy("edge")) == {"edge": 1}
     assert ports.lab.host("edge").run("systemctl is-active jellyfin-ports-hdhomerun.socket").stdout.strip() != "active"
@@ -655,7 +645,7 @@ def test_discovery_answers_at_its_priority_while_the_relay_is_busy(ports: Ports,
     job = ports.begin("client", "busy", to=ports.address("edge"), port=8096, seconds=300)
     seen = ports.peer("upstairs", "patient", to=ports.address("edge", "vlan"), rounds=100, pause=0.1, seconds=3)
     policy = host.check_output(f"chrt -p {pid}")
-    assert ports.discovery()["urgent"] and "SCHED_RR" in policy, policy
+    assert ports.status()["processes"]["discovery"]["urgent"] and "SCHED_RR" in policy, policy
     passed = ports.result(job)
     assert seen["answered"] == 100 and passed["bytes"] > 1_000_000
 
@@ -664,7 +654,7 @@ def test_a_flood_from_outside_stops_nobody_inside(ports: Ports) -> None:
     seconds = float(os.environ.get("FLOOD_SECONDS", "10"))
     job = ports.begin("outside", "flood", to=ports.address("edge", "wan"), seconds=seconds)
     engaged = until(
-        lambda: ports.discovery()["client_discovery"], lambda now: now["flood_filter"], seconds
+        lambda: ports.status()["processes"]["discovery"]["client_discovery"], lambda now: now["flood_filter"], seconds
     )
     assert engaged["flood_filter"], engaged
     rounds = int((seconds - 4) / 0.2)
@@ -676,7 +666,7 @@ def test_a_flood_from_outside_stops_nobody_inside(ports: Ports) -> None:
     assert flood["heard"] == 0 and flood["sent"] > 10_000
     assert seen["answered"] >= 0.95 * seen["asked"]
     report = until(
-        lambda: ports.discovery()["client_discovery"], lambda now: now["flood_filter"] is False
+        lambda: ports.status()["processes"]["discovery"]["client_discovery"], lambda now: now["flood_filter"] is False
     )
     assert report["flood_filter"] is False  # it lets go again
     assert ports.lab.host("edge").run("systemctl show -P NRestarts jellyfin-ports-discovery").stdout.strip() == "0"

@@ -160,9 +160,7 @@ def test_who_asks_for_a_reload_during_a_reload_gets_one_more(monkeypatch: pytest
 
     class Slow:
         name = "relay"
-
-        def __init__(self) -> None:
-            self.go = asyncio.Event()
+        go = asyncio.Event()
 
         async def reload(self, config: object) -> None:
             await self.go.wait()
@@ -172,14 +170,14 @@ def test_who_asks_for_a_reload_during_a_reload_gets_one_more(monkeypatch: pytest
 
     async def job() -> None:
         service = Slow()
-        process = runtime.Process(service, "file")  # type: ignore[arg-type]  # as much of a service as a reload needs
+        service.go = asyncio.Event()
+        process = runtime.Process(service, "file")  # type: ignore[arg-type]
         for _turn in range(3):
             process._handle("reload")
             await asyncio.sleep(0)
         assert read == ["file"] and process._handle("reloaded") == {"done": False, "error": ""}
         service.go.set()
-        assert process._reloading is not None
-        await asyncio.wait_for(process._reloading, 20)
+        await asyncio.wait_for(process._reloading, 20)  # type: ignore[arg-type]
         assert read == ["file"] * 2 and process._handle("reloaded") == {"done": True, "error": ""}
 
     asyncio.run(job())

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "tests" / "lab"))
 from jellynet_lab import labs  # noqa: E402
 from jellynet_lab.run import podman  # noqa: E402
 
-_LAB = labs.name_of("service-config.toml")
+_LAB = "service-config"
 _CODE = "/opt/transaction"
 _PACKAGE = f"{_CODE}/ansible_collections/jellynet/jellyfin/plugins/module_utils"
 
