@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jellyfin_ports.addresses import Networks, plain, resolve_client
 from jellyfin_ports.interfaces import Interface, admit, parse_messages
-from jellyfin_ports.limits import RateLimiter
+from jellyfin_ports.rates import RateLimiter
 
 TRUSTED = Networks(["10.0.0.1/32", "10.0.1.0/24", "::1/128"])
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from . import __version__
 from .config import DEFAULT_PATH, ConfigError
+from .control import PROCESSES
 
 EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_PORT = 0, 1, 2, 3
 
@@ -46,8 +47,8 @@ def _parser() -> argparse.ArgumentParser:
         )
         return sub
 
-    serve = command("serve", "Run one of the two processes in the foreground, as the systemd units do.")
-    serve.add_argument("process", choices=["discovery", "relay"], help="which one")
+    serve = command("serve", "Run one of the processes in the foreground, as the systemd units do.")
+    serve.add_argument("process", choices=PROCESSES, help="which one")
     serve.add_argument("--verbose", action="store_true", help="log more")
     check = command("check", "Check the configuration, the certificates and whether the ports can be had.")
     check.add_argument("--no-ports", action="store_true", help="do not look who holds the ports")
@@ -67,7 +68,11 @@ def _parser() -> argparse.ArgumentParser:
         help="ask this host too, by unicast; may be repeated",
     )
     reload = command("reload", "Make a running process read its configuration and certificates again.")
-    reload.add_argument("process", choices=["discovery", "relay"], help="which one")
+    reload.add_argument("process", choices=PROCESSES, help="which one")
+    bans = command("bans", "Show the addresses that are refused for a time, since when, until when and why.")
+    bans.add_argument("--json", action="store_true", help="as JSON")
+    unban = command("unban", "Let an address in again.")
+    unban.add_argument("address", metavar="ADDRESS", help="as `bans` shows it")
     return parser
 
 
@@ -80,6 +85,10 @@ def _serve(arguments: argparse.Namespace) -> int:
         from .relay.service import RelayService
 
         service = RelayService()
+    elif arguments.process == "limits":
+        from .limits.service import LimitsService
+
+        service = LimitsService()
     else:
         from .discovery_service import DiscoveryService
 
@@ -146,9 +155,39 @@ def _reload(arguments: argparse.Namespace) -> int:
     return EXIT_FAILED
 
 
+def _bans(arguments: argparse.Namespace) -> int:
+    from . import control, status
+
+    try:
+        answer = control.ask("limits", json.dumps({"bans": True}))
+    except control.NotRunning as error:
+        print(f"limits: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    print(json.dumps(answer["bans"], indent=2) if arguments.json else status.render_bans(answer))
+    return EXIT_OK
+
+
+def _unban(arguments: argparse.Namespace) -> int:
+    from . import control
+
+    try:
+        answer = control.ask("limits", json.dumps({"unban": arguments.address}))
+    except control.NotRunning as error:
+        print(f"limits: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    if answer.get("error"):
+        print(answer["error"], file=sys.stderr)
+        return EXIT_CONFIG
+    print(f"{answer['network']} is let in again" if answer["unbanned"] else f"{answer['network']} was not banned")
+    return EXIT_OK if answer["unbanned"] else EXIT_FAILED
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    actions = {"serve": _serve, "check": _check, "status": _status, "discover": _discover, "reload": _reload}
+    actions = {
+        "serve": _serve, "check": _check, "status": _status, "discover": _discover, "reload": _reload,
+        "bans": _bans, "unban": _unban,
+    }  # fmt: skip
     try:
         return actions[arguments.command](arguments)
     except ConfigError as error:

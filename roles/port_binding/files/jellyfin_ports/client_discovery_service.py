@@ -18,7 +18,7 @@ from .client_discovery import QUESTION, REPLY_LIMIT, choose_address, describe_ru
 from .config import CLIENT_DISCOVERY_PORT, Config
 from .datagrams import FloodGuard, arrival_index, leave_by, prepare
 from .interfaces import Interface, admit, route_source
-from .limits import Bucket, RateLimiter
+from .rates import Bucket, RateLimiter
 from .upstreams import Watcher
 
 log = logging.getLogger(__name__)

@@ -103,6 +103,18 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Connections:
+    """How many one address may have at once, for the process `limits`. 0: any number."""
+
+    enabled: bool = False
+    internet: int = 0
+    lan: int = 0
+    tcp: tuple[int, ...] = ()
+    udp: tuple[int, ...] = ()
+    exempt: Networks = field(default_factory=Networks)
+
+
+@dataclass(frozen=True)
 class Config:
     generation: str = ""
     lan: Networks = field(default_factory=Networks)
@@ -115,6 +127,7 @@ class Config:
     ssdp: bool = False
     hdhomerun: HdHomeRun = HdHomeRun()
     limits: Limits = Limits()
+    connections: Connections = field(default_factory=Connections)
     metrics_relay: int = 0
     metrics_discovery: int = 0
 
@@ -360,6 +373,32 @@ def _hdhomerun(reader: _Reader, listeners: dict[str, Any]) -> HdHomeRun:
     return HdHomeRun(reader.get(fields, "enabled", bool, False, here), lists["tuners"], lists["relay_for"])
 
 
+def _connections(reader: _Reader, value: Any) -> Connections:
+    here: Path = ("connections",)
+    fields = reader.mapping(value, here, tuple(Connections.__dataclass_fields__))
+    counts = {name: reader.get(fields, name, int, 0, here) for name in ("internet", "lan")}
+    for name, count in counts.items():
+        if count < 0:
+            reader.problem((*here, name), f"is {count}; it is a number of connections, or 0 for any number")
+    ports: dict[str, tuple[int, ...]] = {}
+    for protocol in ("tcp", "udp"):
+        good: list[int] = []
+        for index, port in enumerate(reader.items(fields.get(protocol, []), (*here, protocol))):
+            if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
+                reader.problem((*here, protocol, index), f"is {json.dumps(port)}; a port is 1 to 65535")
+            else:
+                good.append(port)
+        ports[protocol] = tuple(good)
+    return Connections(
+        enabled=reader.get(fields, "enabled", bool, False, here),
+        internet=counts["internet"],
+        lan=counts["lan"],
+        tcp=ports["tcp"],
+        udp=ports["udp"],
+        exempt=reader.networks(fields.get("exempt", []), (*here, "exempt")),
+    )
+
+
 def _conflicts(reader: _Reader, config: Config) -> None:
     tcp: dict[int, str] = {}
     for name in ("http", "https", "description"):
@@ -396,7 +435,7 @@ def parse(text: str, source: str = "config.json") -> Config:
     except RecursionError:
         raise ConfigError([f"{source}:1: nested too deeply"]) from None
     reader = _Reader(lines, source)
-    known = ("generation", "lan", "trusted_proxies", "upstreams", "listeners", "limits", "metrics")
+    known = ("generation", "lan", "trusted_proxies", "upstreams", "listeners", "limits", "connections", "metrics")
     top = reader.mapping(data, (), known)
     names = ("http", "https", "description", "client_discovery", "ssdp", "hdhomerun")
     listeners = reader.mapping(top.get("listeners", {}), ("listeners",), names)
@@ -421,6 +460,7 @@ def parse(text: str, source: str = "config.json") -> Config:
         ssdp=_fixed(reader, listeners, "ssdp", SSDP_PORT),
         hdhomerun=_hdhomerun(reader, listeners),
         limits=Limits(**limits),  # type: ignore[arg-type]
+        connections=_connections(reader, top.get("connections", {})),
         metrics_relay=reader.port(metrics, 0, ("metrics",), "relay", zero=True),
         metrics_discovery=reader.port(metrics, 0, ("metrics",), "discovery", zero=True),
     )

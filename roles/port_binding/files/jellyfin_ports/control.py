@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How the command line talks with a running process: one line over a Unix socket, one JSON object back."""
+"""How the command line talks with a running process: one line over a Unix socket, one JSON object back.
+
+The line is a command, or a JSON object for what is the process's own business.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,12 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-PROCESSES = ("discovery", "relay")
+PROCESSES = ("discovery", "relay", "limits")
 _LIMIT = 1 << 22
+_REQUEST_LIMIT = 4096
 
 
 class NotRunning(Exception):
@@ -27,11 +31,15 @@ def socket_path(process: str) -> str:
     return f"{root}/jellyfin-ports-{process}/control"
 
 
-async def serve(path: str, handle: Callable[[str], dict[str, Any]]) -> asyncio.AbstractServer:
+async def serve(
+    path: str, handle: Callable[[str], dict[str, Any] | Awaitable[dict[str, Any]]]
+) -> asyncio.AbstractServer:
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             line = await asyncio.wait_for(reader.readline(), 5)
-            answer = handle(line.decode("ascii", "replace").strip())
+            answer = handle(line.decode("utf-8", "replace").strip())
+            if not isinstance(answer, dict):
+                answer = await answer
             writer.write(json.dumps(answer).encode() + b"\n")
             await asyncio.wait_for(writer.drain(), 5)
         except (OSError, ValueError, asyncio.TimeoutError):
@@ -43,7 +51,7 @@ async def serve(path: str, handle: Callable[[str], dict[str, Any]]) -> asyncio.A
         os.unlink(path)
     old = os.umask(0o117)
     try:
-        return await asyncio.start_unix_server(one, path, limit=1024)
+        return await asyncio.start_unix_server(one, path, limit=_REQUEST_LIMIT)
     finally:
         os.umask(old)
 

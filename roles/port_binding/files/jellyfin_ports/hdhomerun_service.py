@@ -17,7 +17,7 @@ from .config import Config
 from .datagrams import arrival_index, leave_by, prepare, udp_socket
 from .hdhomerun import PORT, Tuner, discover_request, is_discover_request, parse_reply
 from .interfaces import Interface
-from .limits import RateLimiter
+from .rates import RateLimiter
 from .systemd import noted
 
 log = logging.getLogger(__name__)

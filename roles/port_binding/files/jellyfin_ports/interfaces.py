@@ -56,7 +56,7 @@ class Interface:
         return next((own for own in self.addresses if str(own.ip) in lan), None)
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes(data: bytes) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     offset = 0
     while offset + 4 <= len(data):
@@ -85,11 +85,11 @@ def parse_messages(data: bytes, into: dict[int, Interface]) -> bool:
             index, flags = struct.unpack_from("=4xiI", body)
             interface = into.setdefault(index, Interface(index))
             interface.flags = flags
-            interface.name = _attributes(body[16:]).get(_IFLA_IFNAME, b"").rstrip(b"\0").decode("ascii", "replace")
+            interface.name = attributes(body[16:]).get(_IFLA_IFNAME, b"").rstrip(b"\0").decode("ascii", "replace")
         elif kind == _RTM_NEWADDR and len(body) >= 8:
             family, prefix, _flags, _scope, index = struct.unpack_from("=BBBBi", body)
-            attributes = _attributes(body[8:])
-            local = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS) or b""
+            known = attributes(body[8:])
+            local = known.get(_IFA_LOCAL) or known.get(_IFA_ADDRESS) or b""
             if family == socket.AF_INET and len(local) == 4 and prefix <= 32:
                 own = ipaddress.IPv4Interface((local, prefix))
                 into.setdefault(index, Interface(index)).addresses.append(own)

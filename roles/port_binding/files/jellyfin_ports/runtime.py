@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import logging
 import os
 import signal
 import socket
 import time
+from collections.abc import Awaitable
 from typing import Any, Protocol
 
 from . import __version__, control, systemd
@@ -63,7 +65,9 @@ class Process:
         self._reloading: asyncio.Task[None] | None = None
         self._reload_again = False
 
-    def _handle(self, command: str) -> dict[str, Any]:
+    def _handle(self, command: str) -> dict[str, Any] | Awaitable[dict[str, Any]]:
+        if command.startswith("{"):
+            return self._asked(command)
         if command == "generation":
             return {"generation": self._config.generation}
         if command == "reload":
@@ -83,6 +87,17 @@ class Process:
                 **self._service.status(),
             }
         return {"error": f"unknown command {command!r}"}
+
+    def _asked(self, text: str) -> dict[str, Any] | Awaitable[dict[str, Any]]:
+        request = getattr(self._service, "request", None)
+        if request is None:
+            return {"error": f"{self._service.name} takes no requests"}
+        try:
+            asked = json.loads(text)
+        except (ValueError, RecursionError):
+            return {"error": "not JSON"}
+        answer: Awaitable[dict[str, Any]] = request(asked)
+        return answer
 
     def _start_reload(self) -> None:
         self._reload_again = True

@@ -21,7 +21,7 @@ from . import probe
 from .config import Config
 from .datagrams import FloodGuard, arrival_index, destination, leave_by, prepare
 from .interfaces import Interface, admit
-from .limits import RateLimiter
+from .rates import RateLimiter
 from .ssdp import (
     GROUP,
     PORT,

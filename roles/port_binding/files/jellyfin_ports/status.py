@@ -26,7 +26,7 @@ _PORTS = (
 
 
 def wanted_processes(config: Config) -> list[str]:
-    wanted = {"discovery": config.discovery_wanted, "relay": config.relay_wanted}
+    wanted = {"discovery": config.discovery_wanted, "relay": config.relay_wanted, "limits": config.connections.enabled}
     return [name for name in control.PROCESSES if wanted[name]]
 
 
@@ -122,7 +122,7 @@ def render(report: dict[str, Any]) -> str:
         if process.get("reload_error"):
             title += f"\n  last reload failed, the old configuration is in force: {process['reload_error']}"
         parts.append(title)
-        parts += _discovery(process, now) if name == "discovery" else _relay(process)
+        parts += _PARTS[name](process, now)
     return "\n\n".join(parts)
 
 
@@ -171,7 +171,7 @@ def _discovery(process: dict[str, Any], now: float) -> list[str]:
     return parts
 
 
-def _relay(process: dict[str, Any]) -> list[str]:
+def _relay(process: dict[str, Any], _now: float) -> list[str]:
     phases = ", ".join(f"{count} {phase}" for phase, count in process["phases"].items()) or "none"
     lines = [
         f"connections: {process['connections']} of at most {process['connection_limit']} ({phases})",
@@ -186,4 +186,34 @@ def _relay(process: dict[str, Any]) -> list[str]:
     return ["\n".join(lines)]
 
 
-__all__ = ["ConfigError", "collect", "generation", "healthy", "render"]
+def _limits(process: dict[str, Any], _now: float) -> list[str]:
+    limits = process["connections"]
+    ports = [f"{port}/{protocol}" for protocol in ("tcp", "udp") for port in process["ports"][protocol]]
+    lines = [
+        f"at most {limits['internet'] or 'any number of'} connections for an address, {limits['lan'] or 'any number'} for"
+        f" one of the LAN, on {', '.join(ports)}",
+        f"banned: {process['banned']} (jellyfin-ports bans)",
+    ]
+    if process["problem"]:
+        lines.insert(0, f"NOT IN FORCE: nftables: {process['problem']}")
+    if process["restored"]:
+        lines.append(f"the table was taken away by somebody and put back: {process['restored']} times")
+    if process["refused"]:
+        refused = ", ".join(f"{address} ({count})" for address, count in process["refused"].items())
+        lines.append(f"refused, too many connections: {refused}")
+    return ["\n".join(lines)]
+
+
+_PARTS = {"discovery": _discovery, "relay": _relay, "limits": _limits}
+
+
+def render_bans(answer: dict[str, Any]) -> str:
+    def at(seconds: int) -> str:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+    rows = [(ban["address"], at(ban["since"]), at(ban["until"]), ban["reason"] or "-") for ban in answer["bans"]]
+    text = table(("ADDRESS", "SINCE", "UNTIL", "REASON"), rows) if rows else "Nobody is banned."
+    return text if answer["enforced"] else f"NOT IN FORCE: see jellyfin-ports status\n{text}"
+
+
+__all__ = ["ConfigError", "collect", "generation", "healthy", "render", "render_bans"]

@@ -9,8 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 
+def visible(text: str) -> str:
+    """Text from elsewhere without what a terminal obeys: control characters, line breaks, turns of direction."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [list(head), *([str(cell) for cell in row] for row in rows)]
+    lines = [list(head), *([visible(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 

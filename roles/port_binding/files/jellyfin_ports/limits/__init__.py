@@ -1,0 +1,7 @@
+# Copyright (c) 2026, The jellynet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Connections per address and banned addresses, in an nftables table of our own."""
+
+from __future__ import annotations
