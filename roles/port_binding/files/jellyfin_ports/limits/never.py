@@ -21,6 +21,8 @@ _RTM_NEWADDR, _RTM_GETADDR, _RTM_NEWROUTE, _RTM_GETROUTE = 20, 22, 24, 26
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
 _IFA_ADDRESS, _IFA_LOCAL, _RTA_GATEWAY, _RTA_MULTIPATH = 1, 2, 5, 9
+# RFC 1918, RFC 4193, and RFC 6598, which some container networks take.
+_PRIVATE = Networks(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"])
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -108,6 +110,6 @@ def reason(
         return "a site's own name leads to it"
     for own in around.own:
         network: Network = own.network
-        if network.version == key.version and address in network and address.is_private:
+        if network.version == key.version and address in network and str(address) in _PRIVATE:
             return "it is on a network of this host (containers, a neighbour)"
     return ""
