@@ -108,7 +108,7 @@ class Targets:
             request = self.reader.read(data)
         except Refusal:
             return
-        out = render_request(request, "192.168.1.7", "http", request.host or b"m", request.host)
+        out = render_request(request, "192.168.1.7", "http", request.host or b"m")
         assert out.count(b"\r\n\r\n") == 1
         again = RequestReader(self.loop).read(out)
         assert (again.method, again.target, again.length, again.chunked) == (

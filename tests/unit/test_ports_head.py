@@ -126,7 +126,6 @@ def render(request: Request, **changes: object) -> bytes:
         "client": "192.168.1.7",
         "scheme": "http",
         "host": request.host,
-        "forwarded_host": request.host,
         **changes,
     }
     return render_request(request, **arguments)  # type: ignore[arg-type]

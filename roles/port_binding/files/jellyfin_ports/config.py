@@ -97,7 +97,7 @@ class Limits:
     head_seconds: float = 15.0
     idle_seconds: float = 75.0
     body_seconds: float = 60.0
-    stall_seconds: float = 600.0
+    stall_seconds: float = 14400.0  # a paused player takes nothing
     response_seconds: float = 600.0
     tunnel_seconds: float = 3600.0
 
@@ -115,6 +115,22 @@ class Connections:
 
 
 @dataclass(frozen=True)
+class Names:
+    """Under which names a LAN client may reach us, besides those that need no mention; `.example.net` is all below it."""
+
+    any: bool = False
+    allowed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What a request may be: an expression for its target as sent, and its methods. None is no rule beyond the relay's own."""
+
+    target: re.Pattern[bytes] | None = None
+    methods: frozenset[bytes] = frozenset()
+
+
+@dataclass(frozen=True)
 class Config:
     generation: str = ""
     lan: Networks = field(default_factory=Networks)
@@ -128,6 +144,8 @@ class Config:
     hdhomerun: HdHomeRun = HdHomeRun()
     limits: Limits = Limits()
     connections: Connections = field(default_factory=Connections)
+    names: Names = Names()
+    requests: Requests = Requests()
     metrics_relay: int = 0
     metrics_discovery: int = 0
 
@@ -399,6 +417,33 @@ def _connections(reader: _Reader, value: Any) -> Connections:
     )
 
 
+def _names(reader: _Reader, value: Any) -> Names:
+    here: Path = ("names",)
+    fields = reader.mapping(value, here, ("any", "allowed"))
+    allowed: list[str] = []
+    for index, name in enumerate(reader.items(fields.get("allowed", []), (*here, "allowed"))):
+        if isinstance(name, str) and _HOST.match(name[name.startswith(".") :]):
+            allowed.append(name.lower())
+        else:
+            reader.problem(
+                (*here, "allowed", index), f"is {json.dumps(name)}; a name, or .example.net for all below it"
+            )
+    return Names(reader.get(fields, "any", bool, False, here), tuple(allowed))
+
+
+def _requests(reader: _Reader, value: Any) -> Requests:
+    here: Path = ("requests",)
+    fields = reader.mapping(value, here, ("target", "methods"))
+    target = None
+    text = reader.get(fields, "target", str, "", here)
+    try:
+        target = re.compile(text.encode("ascii")) if text else None
+    except (re.error, UnicodeError) as error:
+        reader.problem((*here, "target"), f"is no regular expression ({error})")
+    methods = reader.items(fields.get("methods", []), (*here, "methods"))
+    return Requests(target, frozenset(str(method).encode("ascii", "replace") for method in methods))
+
+
 def _conflicts(reader: _Reader, config: Config) -> None:
     tcp: dict[int, str] = {}
     for name in ("http", "https", "description"):
@@ -435,7 +480,8 @@ def parse(text: str, source: str = "config.json") -> Config:
     except RecursionError:
         raise ConfigError([f"{source}:1: nested too deeply"]) from None
     reader = _Reader(lines, source)
-    known = ("generation", "lan", "trusted_proxies", "upstreams", "listeners", "limits", "connections", "metrics")
+    known = ("generation", "lan", "trusted_proxies", "upstreams", "listeners", "limits", "connections", "names",
+             "requests", "metrics")  # fmt: skip
     top = reader.mapping(data, (), known)
     names = ("http", "https", "description", "client_discovery", "ssdp", "hdhomerun")
     listeners = reader.mapping(top.get("listeners", {}), ("listeners",), names)
@@ -461,6 +507,8 @@ def parse(text: str, source: str = "config.json") -> Config:
         hdhomerun=_hdhomerun(reader, listeners),
         limits=Limits(**limits),  # type: ignore[arg-type]
         connections=_connections(reader, top.get("connections", {})),
+        names=_names(reader, top.get("names", {})),
+        requests=_requests(reader, top.get("requests", {})),
         metrics_relay=reader.port(metrics, 0, ("metrics",), "relay", zero=True),
         metrics_discovery=reader.port(metrics, 0, ("metrics",), "discovery", zero=True),
     )

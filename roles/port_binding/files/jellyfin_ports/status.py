@@ -183,6 +183,10 @@ def _relay(process: dict[str, Any], _now: float) -> list[str]:
     if process["refused"]:
         refused = ", ".join(f"{source} ({count})" for source, count in process["refused"].items())
         lines.append(f"refused, not in jellyfin_lan: {refused}")
+    if process["too_many"]:
+        lines.append(f"refused, too many connections: {', '.join(process['too_many'])}")
+    if process["refused_names"]:
+        lines.append(f"refused names, not in jellyfin_lan_names: {', '.join(process['refused_names'])}")
     return ["\n".join(lines)]
 
 

@@ -94,7 +94,7 @@ def reason(
         return other in key if other.version == key.version else False
 
     def touches(networks: Networks) -> bool:
-        return any(network.version == key.version and network.overlaps(key) for network in networks.networks)  # type: ignore[arg-type]
+        return any(network.version == key.version and network.overlaps(key) for network in networks.networks)
 
     if address.is_loopback or address.is_unspecified or address.is_multicast or address.is_link_local:
         return "it is no address of the Internet"

@@ -28,7 +28,7 @@ from .head import (
     render_request,
     render_response,
 )
-from .texts import LocalAnswer, not_lan, problem, unreachable
+from .texts import LocalAnswer, not_lan, other_name, problem, unreachable
 
 if TYPE_CHECKING:
     from .server import Relay
@@ -68,7 +68,7 @@ class ClientConnection(asyncio.Protocol):
         self.phase = Phase.HEAD
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self.last = self.loop.time()
-        self._reader = RequestReader(self.loop)
+        self._reader = RequestReader(self.loop, relay.config.requests)
         self._buffer = bytearray()
         self._head_since = self.last
         self._served = 0
@@ -116,11 +116,11 @@ class ClientConnection(asyncio.Protocol):
         self.relay.gone(self)
 
     def data_received(self, data: bytes) -> None:
-        self.last = self.loop.time()
         if self.phase is Phase.HEAD:
             self._buffer += data
-            self._next()
-        elif self.phase is Phase.EXCHANGE:
+            return self._next()
+        self.last = self.loop.time()
+        if self.phase is Phase.EXCHANGE:
             if not self._body_done and self._upstream is not None:
                 self._pass_body(data)
             else:
@@ -166,8 +166,7 @@ class ClientConnection(asyncio.Protocol):
         while buffer.startswith(b"\r\n"):
             del buffer[:2]
         if not buffer:
-            self._head_since = 0.0
-            return
+            return  # empty lines before a request are passed over, but buy no time
         if not self._head_since:
             self._head_since = self.loop.time()
         if not 65 <= buffer[0] <= 122:
@@ -191,7 +190,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _begin(self, request: Request) -> None:
         relay = self.relay
-        client, scheme, forwarded_host = self.peer, self.scheme, request.host
+        client, scheme = self.peer, self.scheme
         if client in relay.config.trusted_proxies:
             client = resolve_client(self.peer, request.values(b"x-forwarded-for"), relay.config.trusted_proxies)
             told = request.values(b"x-forwarded-proto")
@@ -202,6 +201,8 @@ class ClientConnection(asyncio.Protocol):
         if client not in relay.config.lan:
             relay.refuse(client)
             return self._answer(not_lan(client))
+        if not relay.names.allow(request.host):
+            return self._answer(other_name(relay.refuse_name(request.host, client)))
         relay.counters["requests"] += 1
         local = relay.local_answer(request, self.serves, self.transport)
         if local is not None:
@@ -211,8 +212,8 @@ class ClientConnection(asyncio.Protocol):
             self._connecting = self.loop.create_task(self._answer_later(local))
             return
         self._pool = relay.pool_for(request.host)
-        host = request.host or f"{self._pool.upstream.host}:{self._pool.upstream.port}".encode("ascii")
-        self._rendered = render_request(request, client, scheme, host, forwarded_host)
+        host = relay.host_for(request.host, self.transport)
+        self._rendered = render_request(request, client, scheme, host)
         self.phase = Phase.EXCHANGE
         if request.chunked:
             self._body_chunks = ChunkedBody(request.parser)
@@ -403,6 +404,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _want_bulk(self) -> None:
         if self._bulk is not None or self._bulk_wanted or self._upstream is None or self.transport.is_closing():
+            return
+        if bulk.BulkCopy.active >= self.relay.bulk_limit:
             return
         self._bulk_wanted = True
         self._upstream.transport.pause_reading()

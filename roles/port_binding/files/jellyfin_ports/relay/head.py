@@ -18,6 +18,8 @@ from typing import Any
 
 from aiohttp.http_parser import HttpRequestParser, HttpResponseParser
 
+from ..config import Requests
+
 HEAD_LIMIT = 32768
 _LINE_LIMIT = 16384
 
@@ -38,6 +40,9 @@ _REPLACED = frozenset(
 )  # fmt: skip
 _NO_REQUEST = _HOP_BY_HOP | _REPLACED
 _NO_RESPONSE = _HOP_BY_HOP | {b"content-length", b"proxy-authenticate"}
+
+
+NO_RULES = Requests()
 
 
 class Refusal(Exception):
@@ -99,13 +104,20 @@ def _tokens(value: bytes) -> list[bytes]:
 class RequestReader:
     """Turns whole request heads of one connection into requests."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, rules: Requests = NO_RULES) -> None:
         self._loop = loop
+        self._rules = rules
         self._parser: Any = None
 
     def read(self, head: bytes) -> Request:
         if _REQUEST.fullmatch(head) is None:
             raise Refusal(400, "This is no well-formed HTTP/1.1 request.")
+        method, target, _rest = head.split(b" ", 2)
+        rules = self._rules
+        if rules.methods and method not in rules.methods:
+            raise Refusal(405, "This method is not served here.")
+        if rules.target is not None and rules.target.fullmatch(target) is None:
+            raise Refusal(400, "This path is written in a way that could be read as another.")
         parser = self._parser or HttpRequestParser(
             _NO_FLOW, self._loop, 65536, max_line_size=_LINE_LIMIT, max_field_size=_LINE_LIMIT
         )
@@ -117,7 +129,6 @@ class RequestReader:
         if len(messages) != 1 or tail:
             raise Refusal(400, "This request's head cannot be read.")
         message = messages[0][0]
-        target = head.split(b" ", 2)[1]
         request = _examine(message.method.encode("ascii"), target, message.version[1] == 1, message.raw_headers)
         if request.chunked:
             request.parser = (parser, messages[0][1])
@@ -182,8 +193,8 @@ def _is_forwarding(key: bytes) -> bool:
     return b"orwarded" in key and key.replace(b"_", b"-").startswith(b"x-forwarded")
 
 
-def render_request(request: Request, client: str, scheme: str, host: bytes, forwarded_host: bytes) -> bytes:
-    """The head towards the server: hop-by-hop fields gone, the client's address overwritten."""
+def render_request(request: Request, client: str, scheme: str, host: bytes) -> bytes:
+    """The head towards the server: hop-by-hop fields gone; who the client is and under which name it came is said by us."""
     lines = [request.method, b" ", request.target, b" HTTP/1.1\r\nHost: ", host, b"\r\n"]
     nominated = request.nominated
     for name, value in request.fields:
@@ -191,9 +202,10 @@ def render_request(request: Request, client: str, scheme: str, host: bytes, forw
         if key in _NO_REQUEST or key in nominated or _is_forwarding(key):
             continue
         lines += (name, b": ", value, b"\r\n")
-    lines.append(b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (client.encode("ascii"), scheme.encode("ascii")))
-    if forwarded_host:
-        lines += (b"X-Forwarded-Host: ", forwarded_host, b"\r\n")
+    lines.append(
+        b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n"
+        % (client.encode("ascii"), scheme.encode("ascii"), host)
+    )
     if request.websocket:
         lines.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
     if request.chunked:

@@ -23,6 +23,7 @@ from ..systemd import noted
 from .client import ClientConnection, Phase
 from .descriptions import Descriptions
 from .head import Request
+from .names import LanNames, name_of
 from .texts import NEARBY, NOT_HERE, STAND_IN, LocalAnswer
 from .tls import CertificateError, Contexts
 from .upstream import Pool
@@ -32,13 +33,25 @@ log = logging.getLogger(__name__)
 _ACCEPT_BATCH = 64
 _HANDSHAKE_SECONDS = 10.0
 _RESERVED_FILES = 64
-_FILES_PER_CONNECTION = 6  # two sockets, two copies of them and a pipe while a stream runs
 _CERTIFICATE_CHECK_SECONDS = 60.0
+_SEEN = 64
 
 
 def default_connection_limit() -> int:
+    """Two files each, three quarters of all; what is left is for streams (`bulk_limit`)."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return max(64, (files - _RESERVED_FILES) // 2)
+    return max(64, (files - _RESERVED_FILES) * 3 // 8)
+
+
+def bulk_limit() -> int:
+    """How many streams may go through the kernel, with four files more each; the others go through this process."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(1, (files - _RESERVED_FILES) // 16)
+
+
+def _reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
+    connection.close()
 
 
 class Listening:
@@ -76,12 +89,11 @@ class Listening:
             peer = plain(address[0])
             if not relay.admits(peer):
                 # No handshake, no answer: nobody is to learn what is here.
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
-                connection.close()
+                _reset(connection)
                 continue
             if not relay.room_for(peer):
                 relay.counters["too_many"] += 1
-                connection.close()
+                _reset(connection)
                 continue
             connection.setblocking(False)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -106,6 +118,21 @@ class Listening:
             relay.welcomed(peer)
 
 
+class Seen:
+    """Counts by a bounded number of keys, the ones seen last."""
+
+    def __init__(self) -> None:
+        self.counts: OrderedDict[str, int] = OrderedDict()
+
+    def add(self, key: str) -> bool:
+        """Whether it is new, and thus worth a line in the log."""
+        count = self.counts.pop(key, 0)
+        if not count and len(self.counts) >= _SEEN:
+            self.counts.popitem(last=False)
+        self.counts[key] = count + 1
+        return not count
+
+
 class Relay:
     def __init__(self, config: Config) -> None:
         self.loop = asyncio.get_running_loop()
@@ -116,7 +143,9 @@ class Relay:
         self.draining = False
         self.contexts: Contexts | None = None
         self.listening: dict[str, Listening] = {}
-        self.refused: OrderedDict[str, int] = OrderedDict()
+        self.refused = Seen()
+        self.refused_names = Seen()
+        self.too_many = Seen()
         self._clients: set[ClientConnection] = set()
         self._arriving: Counter[str] = Counter()
         self._by_peer: Counter[str] = Counter()
@@ -137,6 +166,10 @@ class Relay:
         self.config = config
         self.contexts = contexts
         self.connection_limit = config.limits.connections or default_connection_limit()
+        self.peer_limit = self.connection_limit if self.connection_limit < 64 else self.connection_limit // 2
+        self.peer_limit = min(self.peer_limit, config.connections.lan or self.peer_limit)
+        self.bulk_limit = bulk_limit()
+        self.names = LanNames(config)
         for upstream in config.upstreams:
             pool = next((p for p in old if p.upstream == upstream), None) or Pool(self.loop, upstream)
             self._pools.append(pool)
@@ -153,8 +186,7 @@ class Relay:
         self.listening[name] = Listening(self, name, sock)
 
     def pool_for(self, host: bytes) -> Pool:
-        name = host.rsplit(b":", 1)[0] if not host.endswith(b"]") else host
-        return self._by_domain.get(name.lower(), self._pools[0])
+        return self._by_domain.get(name_of(host).encode("ascii"), self._pools[0])
 
     def local_answer(
         self, request: Request, serves: str, transport: asyncio.Transport
@@ -181,17 +213,40 @@ class Relay:
 
     def refuse(self, client: str) -> None:
         self.counters["refused_not_lan"] += 1
-        count = self.refused.pop(client, 0)
-        if count == 0:
+        if self.refused.add(client):
             log.info("refused %s: not in jellyfin_lan (%s)", client, self.config.lan, extra=noted(client=client))
-            if len(self.refused) >= 64:
-                self.refused.popitem(last=False)
-        self.refused[client] = count + 1
+
+    def refuse_name(self, host: bytes, client: str) -> str:
+        """The name as it may be shown."""
+        name = name_of(host)[:253]
+        self.counters["refused_names"] += 1
+        if self.refused_names.add(name):
+            log.info(
+                "refused the name %s, asked for by %s: not in jellyfin_lan_names",
+                name,
+                client,
+                extra=noted(client=client),
+            )
+        return name
+
+    def host_for(self, host: bytes, transport: asyncio.Transport) -> bytes:
+        """What the server is told: the site's own name where one is asked for, else the address that was connected to. Never the request's."""
+        local = transport.get_extra_info("sockname") or ("127.0.0.1", self.config.http.port)
+        name = name_of(host)
+        if name.encode("ascii") not in self._by_domain:
+            name = plain(str(local[0]))
+            name = f"[{name}]" if ":" in name else name
+        return f"{name}:{local[1]}".encode("ascii")
 
     def room_for(self, peer: str) -> bool:
         total = len(self._clients) + sum(self._arriving.values())
-        mine = self._by_peer[peer] + self._arriving[peer]
-        if total >= self.connection_limit or (mine >= self.connection_limit // 2 and self.connection_limit >= 64):
+        if total >= self.connection_limit:
+            return False
+        if peer not in self.config.trusted_proxies and self._by_peer[peer] + self._arriving[peer] >= self.peer_limit:
+            if self.too_many.add(peer):
+                log.warning(
+                    "%s has %d connections, as many as one address may", peer, self.peer_limit, extra=noted(client=peer)
+                )
             return False
         self._arriving[peer] += 1
         return True
@@ -219,6 +274,7 @@ class Relay:
             client.sweep(now)
         for pool in self._pools:
             pool.sweep(now)
+        self.names.tick(now)
         if now - self._checked_certificates >= _CERTIFICATE_CHECK_SECONDS:
             self._checked_certificates = now
             if self.contexts is not None and self.contexts.outdated():
@@ -262,7 +318,9 @@ class Relay:
             "bytes_to_servers": self.bytes_in,
             "counters": dict(self.counters),
             "idle_upstream_connections": {pool.upstream.name: len(pool) for pool in self._pools},
-            "refused": dict(self.refused),
+            "refused": dict(self.refused.counts),
+            "refused_names": dict(self.refused_names.counts),
+            "too_many": dict(self.too_many.counts),
             "stand_in": not self._pools,
             "time": round(time.time()),
         }

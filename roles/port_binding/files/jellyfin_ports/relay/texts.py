@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from ..addresses import Networks
@@ -18,7 +19,8 @@ NEARBY = Networks(
 
 _REASONS = {
     200: "OK", 304: "Not Modified", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-    408: "Request Timeout", 417: "Expectation Failed", 431: "Request Header Fields Too Large", 501: "Not Implemented",
+    408: "Request Timeout", 417: "Expectation Failed", 421: "Misdirected Request",
+    431: "Request Header Fields Too Large", 501: "Not Implemented",
     502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
 }  # fmt: skip
 
@@ -32,7 +34,7 @@ class LocalAnswer:
 
     def render(self, head_only: bool = False) -> bytes:
         retry = f"Retry-After: {self.retry_after}\r\n" if self.retry_after else ""
-        allow = "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n" if self.status == 405 else ""
+        allow = "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" if self.status == 405 else ""
         head = (
             f"HTTP/1.1 {self.status} {_REASONS[self.status]}\r\nServer: jellyfin-ports\r\n{retry}{allow}"
             f"Content-Type: {self.content_type}\r\nContent-Length: {len(self.body)}\r\n"
@@ -51,6 +53,15 @@ def not_lan(client: str) -> LocalAnswer:
     if client in NEARBY:
         text += f" Your address here is {client}; jellyfin_lan says which networks are local."
     return problem(403, text)
+
+
+def other_name(name: str) -> LocalAnswer:
+    """A web page can lead a name of its own to an address here, and then reads what the LAN may read. So names are told apart."""
+    text = (
+        f"This port does not answer to the name {name}. If it is yours, put this into the inventory and run the playbook again:\n"
+        f"jellyfin_lan_names: [{json.dumps(name)}]"
+    )
+    return problem(421, text)
 
 
 def unreachable(status: int, why: str) -> LocalAnswer:
