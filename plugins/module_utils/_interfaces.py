@@ -6,7 +6,8 @@
 LAN means the on-link prefixes of physical interfaces. Loopback, container bridges and tunnels are never LAN: what comes
 out of a tunnel daemon or a masquerading bridge may be the whole Internet. A public IPv4 prefix is not LAN either: on a rented
 server the neighbours are strangers. A public IPv6 /64 counts only beside a private IPv4 prefix, as at home. Link-local
-addresses are left out: they look the same on every interface, on the Internet's side too.
+addresses are left out: they look the same on every interface, on the Internet's side too. Nor is a private prefix LAN on an interface that
+has a public IPv4 address as well: some providers give each server there an address of one private network that all their customers are in.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ PRIVATE = tuple(
         "fc00::/7",  # RFC 4193
     )
 )
+
+_SHARED = ipaddress.ip_network("100.64.0.0/10")  # RFC 6598: a carrier's own, behind which many homes are
 
 
 def interfaces(links: list[Mapping[str, Any]], in_container: bool) -> list[dict[str, Any]]:
@@ -85,6 +88,8 @@ def lan(found: Sequence[Mapping[str, Any]]) -> list[str]:
             ipaddress.ip_interface("{}/{}".format(item["address"], item["prefix"])).network
             for item in link["addresses"]
         ]
+        if any(network.version == 4 and _is_public(network) for network in networks):
+            continue
         networks = [network for network in networks if network.prefixlen < network.max_prefixlen]
         private4 = any(network.version == 4 and _is_private(network) for network in networks)
         for network in networks:
@@ -97,3 +102,7 @@ def lan(found: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _is_private(network: Any) -> bool:
     return any(network.version == other.version and network.subnet_of(other) for other in PRIVATE)
+
+
+def _is_public(network: Any) -> bool:
+    return not (_is_private(network) or network.subnet_of(_SHARED) or network.is_link_local or network.is_loopback)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _cidr
@@ -18,14 +18,13 @@ _NUMBERED = re.compile(r"^v?(\d+(?:\.\d+)*)[A-Za-z0-9.+~-]*\Z")
 _POLICY = re.compile(r"^[\x20-\x7e]*\Z")
 
 
-def _trusted_problem(value: Any) -> str | None:
-    return trusted_problem("reverse_proxy_trusted_proxies", value)
+TOO_WIDE = "so many addresses are strangers', and each would be believed about who it is. Name the networks of your own proxies or of the CDN"
 
 
-def trusted_problem(name: str, value: Any) -> str | None:
-    """What is wrong with one network of proxies that are believed, or None."""
-    too_wide = "whoever comes would be believed about who he is. Name the networks of your own proxies or of the CDN"
-    return _cidr.problem(name, value, "203.0.113.0/24", too_wide)
+def trusted_problems(name: str, listed: Sequence[Any]) -> list[str | None]:
+    """What is wrong with the networks of proxies that are trusted."""
+    found = [_cidr.problem(name, item, "203.0.113.0/24", TOO_WIDE) for item in listed]
+    return [*found, _cidr.together(name, listed, TOO_WIDE)]
 
 
 def _path_problem(value: Any) -> str | None:
@@ -92,15 +91,17 @@ def _numbers(version: str) -> list[int]:
 def problems(values: Mapping[str, Any]) -> list[str]:
     """All that is wrong, each a sentence with the variable, its value and what to do."""
     found: list[str | None] = []
-    for key, look in (("trusted_proxies", _trusted_problem), ("protected_paths", _path_problem)):
+    for key in ("trusted_proxies", "protected_paths"):
         listed = values.get(key)
         # Before ansible-core 2.19 what is not defined arrives as an empty text.
         if listed is None or listed == "":
             continue
         if isinstance(listed, (str, bytes)) or not isinstance(listed, (list, tuple)):
             found.append(f"reverse_proxy_{key} is {listed!r}: give a list")
+        elif key == "trusted_proxies":
+            found += trusted_problems(f"reverse_proxy_{key}", listed)
         else:
-            found += [look(item) for item in listed]
+            found += [_path_problem(item) for item in listed]
     policy = values.get("csp")
     if policy is not None and (not isinstance(policy, str) or not _POLICY.match(policy)):
         found.append(

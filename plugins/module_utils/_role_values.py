@@ -174,5 +174,5 @@ def problems(
         elif key == "port_binding_yield_to":
             found += [_yield_to_problem(item) for item in listed]
         else:
-            found += [_proxy_values.trusted_problem(key, item) for item in listed]
+            found += _proxy_values.trusted_problems(key, listed)
     return [problem for problem in found if problem]

@@ -43,7 +43,7 @@ def understand(status: int, body: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {"product": "", "ready": False, "wizard_done": False, "id": "", "name": "", "version": ""}
     try:
         info = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return found
     if status != 200 or not isinstance(info, dict):
         return found

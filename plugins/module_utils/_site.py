@@ -144,10 +144,9 @@ def _lan_problems(value: Any) -> list[str]:
         return []
     if isinstance(value, str) or not isinstance(value, Iterable):
         return [f"jellyfin_lan is {value!r}: give auto, or a list of networks such as [192.168.1.0/24]"]
-    too_wide = (
-        "that is the whole Internet, every visitor would count as LAN. Name your own networks, e.g. 192.168.1.0/24"
-    )
+    too_wide = "so many addresses are the Internet's, and visitors would count as LAN. Name your own networks, e.g. 192.168.1.0/24"
     found = [_cidr.problem("jellyfin_lan", item, "192.168.1.0/24", too_wide) for item in value]
+    found.append(_cidr.together("jellyfin_lan", value, too_wide))
     return [problem for problem in found if problem]
 
 
@@ -339,7 +338,7 @@ def _server_network_problems(values: Mapping[str, Any]) -> list[str]:
 def _known_proxy_problem(name: str, item: Any) -> str | None:
     """Jellyfin takes addresses, networks and host names; anything else it passes over without a word."""
     if isinstance(item, str) and "/" in item and "://" not in item:
-        too_wide = "whoever comes would be believed about who he is. Name the address of your own proxy"
+        too_wide = "so many addresses are strangers', and each would be believed about who it is. Name the address of your own proxy"
         return _cidr.problem(name, item, "192.168.1.0/24", too_wide)
     if isinstance(item, str) and (is_address(item) or all(_HOST_LABEL.match(label) for label in item.split("."))):
         return None

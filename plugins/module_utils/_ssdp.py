@@ -50,22 +50,31 @@ def parse_response(data: bytes, source: str) -> dict[str, Any] | None:
 
 def parse_description(body: bytes) -> dict[str, str]:
     """What a description document says of its root device. ValueError when it is none."""
-    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    if "\0" in text:
+        raise ValueError("it is no XML")  # to the parser it may be UTF-16
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise ValueError("it declares entities")
     try:
-        device = ET.fromstring(body).find(f"{_SPACE}device")
-    except ET.ParseError as error:
+        # As text: in an encoding of its own declaration a document type would be seen by the parser alone.
+        device = ET.fromstring(text).find(f"{_SPACE}device")
+    except (ET.ParseError, ValueError) as error:
         raise ValueError(f"it is no XML ({error})") from None
     if device is None:
         raise ValueError("it holds no device")
     return {key: (device.findtext(f"{_SPACE}{key}") or "").strip() for key in _KEYS}
 
 
-def fetch(url: str, timeout: float) -> bytes:
-    """OSError or ValueError when there is no description."""
+def fetch(url: str, timeout: float, source: str) -> bytes:
+    """OSError or ValueError when there is no description. Only of the device that answered: it could name any other host."""
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
         raise ValueError("it is no http:// address")
+    if parts.hostname != source:
+        raise ValueError(f"it leads elsewhere, and {source} answered")
     deadline = time.monotonic() + timeout
     connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout)
     try:
@@ -108,7 +117,7 @@ def search(address: str, target: str, timeout: float, describe: bool = True, por
     for device in found if describe else []:
         device.update({"description": {}, "problem": ""})
         try:
-            device["description"] = parse_description(fetch(device["location"], 3.0))
+            device["description"] = parse_description(fetch(device["location"], 3.0, device["source"]))
         except (OSError, ValueError) as error:
             device["problem"] = f"The description {device['location']} cannot be read: {error}."
     return found

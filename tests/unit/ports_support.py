@@ -116,3 +116,16 @@ async def _tick(relay: Any) -> None:
     while True:
         await asyncio.sleep(0.05)
         relay.tick()
+
+
+def hidden_entities(body: str) -> list[bytes]:
+    """A document with entities in encodings in which no ASCII text shows them."""
+    declared = '<?xml version="1.0" encoding="{}"?>'
+    document = '<!DOCTYPE r [<!ENTITY a "b">]>' + body
+    ebcdic = declared.format("cp500").encode() + document.encode("cp500")
+    return [
+        (declared.format("utf-16") + document).encode("utf-16"),
+        document.encode("utf-16-le"),
+        document.encode("utf-16-be"),
+        ebcdic,
+    ]

@@ -47,6 +47,16 @@ def test_a_public_ipv6_prefix_is_lan_only_beside_a_private_ipv4_one():
     assert lan(link("eth0", "203.0.113.5/24", "2001:db8:1::2/64")) == []
 
 
+def test_a_providers_private_network_beside_a_public_address_is_no_lan():
+    """Where every customer has an address of one private network on the very interface that leads to the Internet."""
+    assert lan(link("eth0", "203.0.113.5/24", "192.168.130.7/17", "2001:db8:1::2/64")) == []
+    assert lan(link("eth0", "203.0.113.5/32", "10.19.0.5/16")) == []
+    # A router with a network card for each side keeps its LAN.
+    assert lan(link("eth0", "203.0.113.5/24"), link("eth1", "192.168.1.1/24")) == ["192.168.1.0/24"]
+    # Behind a carrier's translation it is a home.
+    assert lan(link("eth0", "100.64.3.4/10", "192.168.1.2/24")) == ["192.168.1.0/24"]
+
+
 def test_bridges_of_containers_and_tunnels_are_no_lan():
     assert (
         lan(
@@ -283,6 +293,11 @@ def test_a_starting_server_says_nothing_about_the_wizard():
         200, b'{"productName":"Jellyfin Server","startupWizardCompleted":false,"id":"x","version":"10.11"}'
     )
     assert found["product"] == "Jellyfin Server" and not found["ready"]
+
+
+def test_an_answer_without_end_is_no_server():
+    assert _server_probe.understand(200, b"[" * 60000)["product"] == ""
+    assert _server_probe.understand(200, b'{"a":' * 10000)["product"] == ""
 
 
 def test_something_else_is_no_server():

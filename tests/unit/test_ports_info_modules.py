@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import socket
 import threading
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from jellyfin_ports import ssdp
 from jellyfin_ports.client_discovery import Identity, is_question, render_reply
 from loopback import closed_udp_port
-from ports_support import SERVER_ID
+from ports_support import SERVER_ID, hidden_entities
 
 IDENTITY = Identity(SERVER_ID, "media", "10.11.0")
 
@@ -61,6 +62,36 @@ def test_noise(data: bytes) -> None:
 def test_entities_are_not_expanded() -> None:
     with pytest.raises(ValueError, match="entities"):
         _ssdp.parse_description(b'<!DOCTYPE a [<!ENTITY b "c">]><root/>')
+    body = ssdp.own_description(IDENTITY, "http://192.168.1.2:8096/", 1).decode().partition("?>")[2]
+    for hidden in hidden_entities(body.replace("Jellyfin media server", "&a;")):
+        with pytest.raises(ValueError):
+            _ssdp.parse_description(hidden)
+
+
+def test_a_description_is_read_from_the_device_that_answered_alone() -> None:
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<root/>")
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/d.xml"
+        with pytest.raises(ValueError, match=r"192\.168\.1\.66 answered"):
+            _ssdp.fetch(url, 3.0, "192.168.1.66")
+        assert not asked
+        assert _ssdp.fetch(url, 3.0, "127.0.0.1") == b"<root/>" and asked == ["/d.xml"]
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_one_host_is_asked_and_each_answer_counts_once() -> None:

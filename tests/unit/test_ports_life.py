@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import http.server
 import json
 import logging
 import os
@@ -17,11 +19,12 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from jellyfin_ports import cli, discover, probe, runtime, systemd, urgency
+from jellyfin_ports import cli, discover, probe, runtime, status, systemd, urgency
 from jellyfin_ports.client_discovery import parse_identity
 from jellyfin_ports.client_discovery_service import ClientDiscovery, Verdict
 from jellyfin_ports.config import Upstream, parse
@@ -236,7 +239,7 @@ def reported(**server: object) -> dict[str, object]:
 def test_discover_tries_the_address_that_is_announced(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], page: tuple[int, bytes], said: str
 ) -> None:
-    monkeypatch.setattr(discover, "_fetch", lambda url, seconds=3.0: page)
+    monkeypatch.setattr(discover, "_fetch", lambda url, source, seconds=3.0: page)
     report = reported(**changes)
     discover._check_server(report["jellyfin"][0], ["192.168.1.0/24"])  # type: ignore[index]
     shown = discover.render(report)
@@ -255,6 +258,122 @@ def test_discover_fails_where_nothing_is_found(
     monkeypatch.setattr(discover, "discover", lambda seconds, hosts: {**reported(problems=[])})
     assert cli.main(["discover", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["jellyfin"][0]["id"] == SERVER_ID
+
+
+EVIL = "x\x1b]0;owned\x07\x9b31m\u202egnp\r\nJELLYFIN  ADDRESS\u2028"
+
+
+def harmless(text: str) -> bool:
+    return all(line.isprintable() for line in text.split("\n")) and "\nJELLYFIN  ADDRESS" not in text
+
+
+def test_no_device_writes_to_the_terminal() -> None:
+    report = reported(name=EVIL, address=EVIL, id=EVIL, problems=[EVIL], unchecked=EVIL, **{"from": EVIL})
+    report["ssdp"] = [{"name": EVIL, "type": EVIL, "location": EVIL, "problems": [EVIL]}]
+    report["hdhomerun"] = [{"id": EVIL, "address": "192.168.1.9", "tuners": 2}]
+    shown = discover.render(report)
+    assert harmless(shown) and "\\x1b]0;owned\\x07" in shown and "\\u202e" in shown
+    assert (
+        shown.count("\n") == discover.render(reported(problems=["x"], unchecked="x")).count("\n") + 1
+    )  # SSDP's problem
+
+
+def test_no_server_writes_to_the_terminal() -> None:
+    process = {"since": 0, "generation": "x"}
+    discovery = {
+        **process,
+        "upstreams": [
+            {"name": "m", "url": "u", "identity": {"name": EVIL}, "ready": True, "since": 0, "problem": EVIL}
+        ],
+        "client_discovery": {
+            "announced": {EVIL: [{"to": EVIL, "address": EVIL}]},
+            "answered": [{"source": EVIL, "count": 1, "last": 0, "addresses": [EVIL]}],
+            "counters": {},
+            "dropped_in_kernel": 0,
+        },
+        "ssdp": {"devices": [{"name": EVIL, "type": EVIL, "location": EVIL}], "why": "", "counters": {}},
+        "hdhomerun": {"port": 1, "found": [{"id": EVIL, "address": EVIL, "tuners": 1, "seen": 0}], "counters": {}},
+    }
+    relay = {**process, "phases": {}, "connections": 0, "connection_limit": 1, "bytes_to_clients": 0, "bytes_to_servers": 0, "counters": {},
+             "stand_in": False, "refused": {EVIL: 1}, "too_many": {EVIL: 1}, "refused_names": {EVIL: 1}}  # fmt: skip
+    limits = {**process, "connections": {"internet": 1, "lan": 1}, "ports": {"tcp": [1], "udp": []}, "banned": 0, "problem": "", "restored": 0,
+              "refused": {EVIL: 1}}  # fmt: skip
+    report = {"ports": [], "processes": {"discovery": discovery, "relay": relay, "limits": limits}}
+    assert harmless(status.render(report))
+
+
+class Page:
+    """A web server on loopback that notes what it was asked for."""
+
+    def __init__(self, body: bytes = b"", drip: bool = False) -> None:
+        self.asked: list[str] = []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.asked.append(self.path)
+                with contextlib.suppress(OSError):
+                    self.send_response(200)
+                    while drip:
+                        self.wfile.write(b"X: y\r\n")
+                        time.sleep(0.1)
+                    self.end_headers()
+                    self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def test_discover_asks_whoever_answered_and_nobody_on_its_word() -> None:
+    page = Page(info_body())
+    try:
+        found = {
+            "from": "192.168.1.66",
+            "address": page.url + "/x?",
+            "id": SERVER_ID,
+            "name": "n",
+            "endpoint_address": None,
+        }
+        for address in (page.url, page.url + "/apply?reboot=1", page.url + "/#"):
+            found["address"] = address
+            discover._check_server(found, [])
+        assert page.asked == []
+        with pytest.raises(discover.Elsewhere, match=r"192\.168\.1\.66, which answered"):
+            discover._fetch(page.url, "192.168.1.66")
+        device = {"from": "192.168.1.66", "location": page.url + "/d.xml", "usn": "", "server": "rssdp"}
+        assert discover._describe(device) and "was not asked" in " ".join(device["problems"])
+        assert page.asked == []
+        assert discover._fetch(page.url + "/x?y", "127.0.0.1") == (200, info_body()) and page.asked == ["/x?y"]
+    finally:
+        page.close()
+
+
+def test_discover_waits_for_no_drip() -> None:
+    page = Page(drip=True)
+    try:
+        with pytest.raises(ConnectionError):
+            discover._fetch(page.url, "127.0.0.1", 0.5)
+    finally:
+        page.close()
+
+
+def test_discover_keeps_so_many_answers_and_no_more() -> None:
+    socks = [discover._socket() for _ in range(2)]
+    found: dict[int, dict[object, dict[str, object]]] = {sock.fileno(): {} for sock in socks}
+    for n in range(1000):
+        data = json.dumps({"Address": f"http://a{n}", "Id": "x", "Name": "n"}).encode()
+        discover._note(socks[0], data, ("192.168.1.2", 1), found, *socks)
+    assert len(found[socks[0].fileno()]) == 64
+    for sock in socks:
+        sock.close()
 
 
 # Its rank among the processes

@@ -11,6 +11,8 @@ import contextlib
 import random
 import socket
 import ssl
+import struct
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -583,6 +585,7 @@ def test_the_description_of_a_busy_server_is_served_on(monkeypatch: pytest.Monke
         from jellyfin_ports.ssdp import own_paths, own_uuid
 
         monkeypatch.setattr(descriptions, "_FRESH_SECONDS", -1.0)
+        monkeypatch.setattr(descriptions, "_AGAIN_SECONDS", -1.0)
         known = parse_identity(info_body())
         slow, gone = probe.Answer(None, "no answer within 2 s", slow=True), probe.Answer(None, "no connection")
         listeners = {"http": {"enabled": True, "port": 8096}, "ssdp": {"enabled": True}}
@@ -592,6 +595,41 @@ def test_the_description_of_a_busy_server_is_served_on(monkeypatch: pytest.Monke
             for said, status in ((slow, 503), (probe.Answer(known), 200), (slow, 200), (gone, 503)):
                 monkeypatch.setattr(probe, "ask", lambda *_, said=said: said)
                 assert (await setting.talk(page)).startswith(b"HTTP/1.1 %d " % status), said
+
+    run(job())
+
+
+def test_a_server_that_is_down_is_asked_once_however_many_want_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def job() -> None:
+        from jellyfin_ports import probe
+        from jellyfin_ports.relay import descriptions
+
+        asked = 0
+        answer = threading.Event()
+
+        def down(*_: object) -> probe.Answer:
+            nonlocal asked
+            asked += 1
+            answer.wait(30)
+            return probe.Answer(None, "no connection")
+
+        monkeypatch.setattr(probe, "ask", down)
+        monkeypatch.setattr(descriptions, "_AGAIN_SECONDS", 60.0)
+        listeners = {"http": {"enabled": True, "port": 8096}, "ssdp": {"enabled": True}}
+        async with relay_before(hello, listeners=listeners) as setting:
+            setting.relay.set_descriptions(descriptions.Descriptions(setting.relay.loop, setting.relay.config))
+            page = GET.replace(b"/x", b"/.well-known/jellyfin-ports/x/description.xml")
+            gone = await setting.connect()
+            gone[1].write(page)
+            waiting = [asyncio.ensure_future(setting.talk(page)) for _ in range(40)]
+            await until(lambda: setting.relay.status()["connections"] == 41 and asked)
+            gone[1].get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
+            gone[1].transport.abort()  # who asked first does not wait; the others get their answer all the same
+            await until(lambda: setting.relay.status()["connections"] == 40)
+            answer.set()
+            assert all(out.startswith(b"HTTP/1.1 503 ") for out in await asyncio.gather(*waiting))
+            assert (await setting.talk(page)).startswith(b"HTTP/1.1 503 ")
+            assert asked == 1
 
     run(job())
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jellyfin_ports import ssdp
 from jellyfin_ports.client_discovery import Identity
-from ports_support import SERVER_ID
+from ports_support import SERVER_ID, hidden_entities
 
 IDENTITY = Identity(SERVER_ID, "Müdia & <co>", "10.11.0")
 
@@ -231,6 +231,7 @@ def test_the_plugin_is_recognised() -> None:
         b"",
         b"<html>",
         b"<!DOCTYPE x [<!ENTITY a 'b'>]>" + PLUGIN,
+        *hidden_entities(PLUGIN.decode().partition("?>")[2]),
         PLUGIN.replace(b"MediaServer", b"MediaRenderer"),
         PLUGIN.replace(b"uuid:", b"uuid:f"),
         b"<root/>",
@@ -239,3 +240,10 @@ def test_the_plugin_is_recognised() -> None:
 def test_what_is_no_plugin(body: bytes) -> None:
     with pytest.raises(ValueError):
         ssdp.parse_media_server(body, str(uuid.UUID(SERVER_ID)))
+
+
+def test_no_encoding_hides_a_document_type() -> None:
+    for body in hidden_entities("<r>&a;</r>"):
+        with pytest.raises(ValueError):
+            ssdp.parse_xml(body)
+    assert ssdp.parse_xml("\ufeff<r>ü</r>".encode()).text == "ü"

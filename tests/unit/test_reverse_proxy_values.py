@@ -16,6 +16,8 @@ from ansible_collections.jellynet.jellyfin.plugins.module_utils import _proxy_va
         ({"trusted_proxies": ["10.0.0.1/8"]}, "Write the network itself: 10.0.0.0/8"),
         ({"trusted_proxies": ["0.0.0.0/0"]}, "Name the networks of your own proxies"),
         ({"trusted_proxies": ["::/0"]}, "Name the networks of your own proxies"),
+        ({"trusted_proxies": ["0.0.0.0/1"]}, "'0.0.0.0/1': so many addresses are strangers'"),
+        ({"trusted_proxies": [f"{n}.0.0.0/8" for n in range(1, 200, 2)]}, "more than two /8 together"),
         ({"trusted_proxies": [10]}, "as text"),
         ({"trusted_proxies": "10.0.0.0/8"}, "give a list"),
         ({"protected_paths": ["metrics"]}, "begins with a slash"),
@@ -40,7 +42,15 @@ def test_a_bad_value_is_named_with_its_cure(values: dict[str, Any], words: str) 
 
 def test_good_values_pass() -> None:
     good = {
-        "trusted_proxies": ["203.0.113.0/24", "192.0.2.7", "2001:db8::/32"],
+        "trusted_proxies": [
+            "203.0.113.0/24",
+            "192.0.2.7",
+            "2001:db8::/32",
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "100.64.0.0/10",
+            "fc00::/7",
+        ],
         "protected_paths": ["/metrics", "/System/Restart", "/api-docs/"],
         "csp": "default-src 'self' https: \"x\" $y 100%",
         "idle_timeout": 3600,

@@ -6,13 +6,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import json
+import os
 import select
 import socket
+import ssl
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,12 +28,13 @@ from .datagrams import leave_by
 from .hdhomerun import PORT as TUNER_PORT
 from .hdhomerun import discover_request, parse_reply
 from .interfaces import Interface, read_interfaces
-from .ssdp import GROUP
+from .ssdp import GROUP, parse_xml
 from .ssdp import PORT as SSDP_PORT
-from .tables import table
+from .tables import table, visible
 
 _QUESTION = b"who is JellyfinServer?"
 _BODY_LIMIT = 65536
+_MOST = 64  # answers of one kind; whoever sends more is not looking for clients
 # What Docker and Podman give out unless told otherwise.
 _CONTAINER_NETWORKS = [
     ipaddress.ip_network(n)
@@ -80,18 +86,46 @@ def _search(target: str) -> bytes:
     ).encode()
 
 
-def _fetch(url: str, seconds: float = 3.0) -> tuple[int, bytes]:
+class Elsewhere(Exception):
+    """Whoever answered names another host, which is not asked on its word."""
+
+
+def _fetch(url: str, source: str, seconds: float = 3.0) -> tuple[int, bytes]:
+    """Status and body of a GET, all of it within `seconds`, from the address that answered and no other."""
     parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=seconds)
+    host = parts.hostname or ""
+    if source not in _resolve(host):
+        raise Elsewhere(f"{host} is another host than {source}, which answered; it was not asked")
+    secure = parts.scheme == "https"
+    raw = sock = None
+    cut: threading.Timer | None = None
+    handle: socket.socket | None = None
     try:
+        raw = socket.create_connection((source, parts.port or (443 if secure else 80)), timeout=seconds)
+        # A second descriptor of the same connection: shutting it down ends a read that is drip-fed.
+        handle = socket.socket(fileno=os.dup(raw.fileno()))
+        cut = threading.Timer(seconds, _shut, [handle])
+        cut.daemon = True
+        cut.start()
+        sock = ssl.create_default_context().wrap_socket(raw, server_hostname=host) if secure else raw
+        connection = http.client.HTTPConnection(host, parts.port, timeout=seconds)
+        connection.sock = sock
         connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
         response = connection.getresponse()
         return response.status, response.read(_BODY_LIMIT)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ConnectionError(str(error) or type(error).__name__) from None
     finally:
-        connection.close()
+        if cut is not None:
+            cut.cancel()
+        for opened in (sock, raw, handle):
+            if opened is not None:
+                opened.close()
+
+
+def _shut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def judge_url(url: str, resolved: Sequence[str], on_link: Sequence[str] = ()) -> list[str]:
@@ -130,14 +164,18 @@ def _check_server(found: dict[str, Any], networks: list[str]) -> None:
     found["problems"] = judge_url(url, _resolve(urlsplit(url).hostname or ""), networks)
     if found.get("endpoint_address") is not None:
         found["problems"].append("EndpointAddress is not null: some clients replace the host of the address by it")
+    if "?" in url or "#" in url:
+        found["problems"].append(f"{url!r} is no address of a server; it has a query")
     if found["problems"]:
         return
     try:
-        status, body = _fetch(url.rstrip("/") + "/System/Info/Public")
+        status, body = _fetch(url.rstrip("/") + "/System/Info/Public", found["from"])
         if status != 200:
             found["problems"].append(f"{url}/System/Info/Public answers {status}, not 200")
         elif parse_identity(body).id != found["id"].replace("-", "").lower():
             found["problems"].append(f"{url} is another server than the one announced")
+    except Elsewhere as error:
+        found["unchecked"] = str(error)
     except ConnectionError as error:
         found["problems"].append(f"{url} cannot be reached from here: {error}")
     except ValueError as error:
@@ -177,16 +215,14 @@ def _parse_ssdp(data: bytes, source: str) -> dict[str, Any] | None:
 
 def _describe(device: dict[str, Any]) -> bool:
     """Read the description; whether the device is a Jellyfin."""
-    import xml.etree.ElementTree as ET
-
     space = "{urn:schemas-upnp-org:device-1-0}"
     device["problems"] = judge_url(device["location"], _resolve(urlsplit(device["location"]).hostname or ""))
     try:
-        status, body = _fetch(device["location"])
-        if status != 200 or b"<!DOCTYPE" in body:
+        status, body = _fetch(device["location"], device["from"])
+        if status != 200:
             raise ConnectionError(f"answers {status}")
-        root = ET.fromstring(body)
-    except (ConnectionError, ET.ParseError) as error:
+        root = parse_xml(body)
+    except (Elsewhere, ConnectionError, ValueError) as error:
         device["problems"].append(f"its description cannot be read: {error}")
         return "jellyfin" in device["server"].lower() or "rssdp" in device["server"].lower()
     element = root.find(f"{space}device")
@@ -226,9 +262,9 @@ def discover(seconds: float, hosts: Sequence[str]) -> dict[str, Any]:
     for sock in (clients, ssdp, tuners):
         sock.close()
     servers, devices, boxes = (list(entries.values()) for entries in found.values())
-    for server in servers:
-        _check_server(server, networks)
-    devices = [device for device in devices if _describe(device)]
+    with ThreadPoolExecutor(max_workers=8) as threads:
+        list(threads.map(lambda server: _check_server(server, networks), servers))
+        devices = [device for device, ours in zip(devices, threads.map(_describe, devices)) if ours]
     return {
         "interfaces": [{"name": i.name, "addresses": [str(a) for a in i.addresses]} for i in interfaces],
         "jellyfin": servers,
@@ -246,6 +282,8 @@ def _note(
     ssdp: socket.socket,
 ) -> None:
     entries = found[sock.fileno()]
+    if len(entries) >= _MOST:
+        return
     if sock is clients:
         server = _parse_jellyfin(data, peer[0])
         if server is not None:
@@ -269,7 +307,7 @@ def render(report: dict[str, Any]) -> str:
         rows = ((s["name"], s["address"], s["from"], s["id"]) for s in report["jellyfin"])
         parts.append(table(("JELLYFIN", "ADDRESS", "ANSWERED BY", "ID"), rows))
     else:
-        names = ", ".join(i["name"] for i in report["interfaces"]) or "no interface"
+        names = ", ".join(visible(i["name"]) for i in report["interfaces"]) or "no interface"
         parts.append(
             f"No Jellyfin server answered on {names}.\nA firewall on this machine drops answers to a broadcast unless it"
             " lets UDP from source port 7359 in; --address asks one host directly."
@@ -293,5 +331,8 @@ def render(report: dict[str, Any]) -> str:
     problems = [f"{s['name']}: {p}" for s in report["jellyfin"] for p in s["problems"]]
     problems += [f"SSDP {d['location']}: {p}" for d in report["ssdp"] for p in d["problems"]]
     if problems:
-        parts.append("What is wrong:\n" + "\n".join(f"  {line}" for line in problems))
+        parts.append("What is wrong:\n" + "\n".join(f"  {visible(line)}" for line in problems))
+    unchecked = [f"{s['name']}: {s['unchecked']}" for s in report["jellyfin"] if s.get("unchecked")]
+    if unchecked:
+        parts.append("What was not looked at:\n" + "\n".join(f"  {visible(line)}" for line in unchecked))
     return "\n\n".join(parts)

@@ -305,14 +305,31 @@ def own_description(identity: Identity, presentation_url: str, config: int) -> b
 # The DLNA plugin's device
 
 
+def parse_xml(body: bytes) -> ET.Element:
+    """The root of a document without a document type, which could make a short one long. ValueError says what is wrong.
+
+    Parsed as text: in another encoding, by its own declaration too, a document type would be seen by the parser alone.
+    """
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    if "\0" in text:
+        raise ValueError("it is no XML")  # to the parser it may be UTF-16
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise ValueError("it declares entities")
+    try:
+        return ET.fromstring(text)
+    except (ET.ParseError, ValueError):
+        raise ValueError("it is no XML") from None
+
+
 def parse_media_server(body: bytes, expected_uuid: str) -> tuple[str, tuple[str, ...], str]:
     """(device type, service types, name) of the plugin's description. ValueError when it is something else."""
-    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
-        raise ValueError("its description declares entities")
     try:
-        root = ET.fromstring(body)
-    except ET.ParseError:
-        raise ValueError("its description is no XML") from None
+        root = parse_xml(body)
+    except ValueError as error:
+        raise ValueError(f"its description cannot be read: {error}") from None
     space = "{urn:schemas-upnp-org:device-1-0}"
     device = root.find(f"{space}device")
     if device is None:

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from . import config as configuration
 from . import control
 from .config import CLIENT_DISCOVERY_PORT, SSDP_PORT, Config, ConfigError
 from .holders import holders
-from .tables import ago, amount, table
+from .tables import ago, amount, table, visible
 
 _PORTS = (
     ("http", "tcp", "relay"),
@@ -126,6 +127,10 @@ def render(report: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def _listed(texts: Iterable[str]) -> str:
+    return ", ".join(map(visible, texts))
+
+
 def _discovery(process: dict[str, Any], now: float) -> list[str]:
     parts = [
         table(
@@ -160,7 +165,7 @@ def _discovery(process: dict[str, Any], now: float) -> list[str]:
         parts.append(
             table(("SSDP DEVICE", "TYPE", "LOCATION"), ((d["name"], d["type"], d["location"]) for d in ssdp["devices"]))
             if ssdp["devices"]
-            else f"SSDP: nothing announced ({ssdp['why'] or 'no server is ready'})"
+            else f"SSDP: nothing announced ({visible(ssdp['why']) or 'no server is ready'})"
         )
         parts.append(f"SSDP: {_counters(ssdp['counters'])}")
     tuners = process.get("hdhomerun")
@@ -181,12 +186,12 @@ def _relay(process: dict[str, Any], _now: float) -> list[str]:
     if process["stand_in"]:
         lines.insert(0, "stand-in: no server is configured")
     if process["refused"]:
-        refused = ", ".join(f"{source} ({count})" for source, count in process["refused"].items())
+        refused = _listed(f"{source} ({count})" for source, count in process["refused"].items())
         lines.append(f"refused, not in jellyfin_lan: {refused}")
     if process["too_many"]:
-        lines.append(f"refused, too many connections: {', '.join(process['too_many'])}")
+        lines.append(f"refused, too many connections: {_listed(process['too_many'])}")
     if process["refused_names"]:
-        lines.append(f"refused names, not in jellyfin_lan_names: {', '.join(process['refused_names'])}")
+        lines.append(f"refused names, not in jellyfin_lan_names: {_listed(process['refused_names'])}")
     return ["\n".join(lines)]
 
 
@@ -203,7 +208,7 @@ def _limits(process: dict[str, Any], _now: float) -> list[str]:
     if process["restored"]:
         lines.append(f"the table was taken away by somebody and put back: {process['restored']} times")
     if process["refused"]:
-        refused = ", ".join(f"{address} ({count})" for address, count in process["refused"].items())
+        refused = _listed(f"{address} ({count})" for address, count in process["refused"].items())
         lines.append(f"refused, too many connections: {refused}")
     return ["\n".join(lines)]
 

@@ -20,6 +20,7 @@ from .texts import LocalAnswer, problem, unreachable
 
 _PREFIX = b"/.well-known/jellyfin-ports/"
 _FRESH_SECONDS = 10.0
+_AGAIN_SECONDS = 1.0  # a server that is down is asked no more often, however many want to know
 _SIZE = 48
 
 
@@ -49,7 +50,9 @@ class Descriptions:
         self._loop = loop
         self._config = config
         self._identity: Identity | None = None
-        self._asked = 0.0
+        self._problem = ""
+        self._asked = -_FRESH_SECONDS
+        self._asking: asyncio.Task[None] | None = None
 
     def answer(self, request: Request, transport: asyncio.Transport) -> LocalAnswer | Awaitable[LocalAnswer] | None:
         if not request.target.startswith(_PREFIX):
@@ -61,17 +64,21 @@ class Descriptions:
         local = transport.get_extra_info("sockname")
         return self._answer(request.target.decode("latin-1"), str(local[0]) if local else "")
 
+    async def _ask(self) -> None:
+        found = await self._loop.run_in_executor(None, probe.ask, self._config.upstreams[0], 2.0)
+        self._asked = self._loop.time()
+        if not (self._identity and found.slow):  # a server that is only busy is who it was
+            self._identity, self._problem = found.identity, found.problem
+
     async def _answer(self, target: str, local: str) -> LocalAnswer:
-        now = self._loop.time()
         upstream = self._config.upstreams[0]
+        if self._loop.time() - self._asked > (_FRESH_SECONDS if self._identity else _AGAIN_SECONDS):
+            if self._asking is None or self._asking.done():
+                self._asking = self._loop.create_task(self._ask())
+            await asyncio.shield(self._asking)  # the others wait for the same question
         identity = self._identity
-        if identity is None or now - self._asked > _FRESH_SECONDS:
-            found = await self._loop.run_in_executor(None, probe.ask, upstream, 2.0)
-            self._asked = now
-            if not (identity and found.slow):  # a server that is only busy is who it was
-                identity = self._identity = found.identity
-            if identity is None:
-                return unreachable(503, found.problem)
+        if identity is None:
+            return unreachable(503, self._problem)
         description, icon_path = own_paths(own_uuid(identity))
         if target == icon_path:
             return LocalAnswer(200, icon(), "image/png")
