@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
-from ansible_collections.jellynet.jellyfin.plugins.plugin_utils import _verify_plan
+from ansible_collections.jellynet.jellyfin.plugins.plugin_utils import _verify_attacks, _verify_plan
 from ansible_collections.jellynet.jellyfin.plugins.plugin_utils._verify_edge import discovered
 
 DOCUMENTATION = r"""
@@ -60,7 +60,8 @@ def verify_plan(
     discovery: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """The plan, with the addresses that a registered discovery brought."""
-    return _verify_plan.plan(sites, host, options, discovered(discovery or {}))
+    questions = _verify_plan.plan(sites, host, options, discovered(discovery or {}))
+    return questions + _verify_attacks.probes(sites, options)
 
 
 class FilterModule:

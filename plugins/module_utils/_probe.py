@@ -224,6 +224,75 @@ def fetch(url: str, timeout: float) -> bytes:
     return body
 
 
+def _connected(probe: Mapping[str, Any], timeout: float) -> Connection:
+    """A connection to where a raw request goes: TLS with the name of the site, or plain where the port is not TLS's."""
+    address, port = str(probe["address"]), int(probe.get("port") or 443)
+    if not probe.get("tls", True):
+        try:
+            return Connection(address, port, timeout)
+        except OSError as problem:
+            raise ProbeError(words(problem, False, timeout)) from problem
+    return open_tls(address, port, str(probe.get("server_name") or "") or None, "", timeout, ["http/1.1"], check=False)[
+        0
+    ]
+
+
+def raw_request(probe: Mapping[str, Any]) -> bytes:
+    """The text of a request as it is to be sent: no library puts its target or its headers in order."""
+    given = [str(line) for line in probe.get("lines") or []]
+    host = (
+        [] if any(line.lower().startswith("host:") for line in given) else [f"Host: {probe.get('server_name') or ''}"]
+    )
+    closing = [] if any(line.lower().startswith("connection:") for line in given) else ["Connection: close"]
+    lines = [f"{probe.get('method') or 'GET'} {probe.get('target') or '/'} HTTP/1.1", *host, *given, *closing, "", ""]
+    return "\r\n".join(lines).encode("latin-1", "replace") + str(probe.get("content") or "").encode()
+
+
+def _answer_of(connection: Connection, method: str, timeout: float) -> tuple[dict[str, Any], bytes]:
+    answer = http.client.HTTPResponse(connection.sock, method=method)
+    try:
+        answer.begin()
+        body = b"" if answer.status == 101 else answer.read(4096)
+    except (OSError, http.client.HTTPException) as problem:
+        raise ProbeError(words(problem, connection.timed_out, timeout)) from problem
+    return {"status": answer.status, "headers": {key.lower(): value for key, value in answer.getheaders()}}, body
+
+
+def probe_raw(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, Any]:
+    """One request in exactly the given words. A peer that hangs up without an answer has refused it: ``status`` 0."""
+    connection = _connected(probe, timeout)
+    try:
+        connection.sock.sendall(raw_request(probe))
+        seen, body = _answer_of(connection, str(probe.get("method") or "GET"), timeout)
+    except ProbeError:
+        if connection.timed_out:
+            raise
+        return {"status": 0, "headers": {}, "body": "", "source_address": connection.source}
+    except OSError:
+        return {"status": 0, "headers": {}, "body": "", "source_address": connection.source}
+    finally:
+        connection.close()
+    return dict(seen, body=body.decode("utf-8", "replace"), source_address=connection.source)
+
+
+HALF_OPEN = 10
+
+
+def probe_half_open(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, Any]:
+    """What an ordinary request gets while ten others from the same address are half sent."""
+    held: list[Connection] = []
+    half = raw_request(probe)[:-2]
+    try:
+        for _turn in range(HALF_OPEN):
+            connection = _connected(probe, timeout)
+            held.append(connection)
+            connection.sock.sendall(half)
+        return dict(probe_raw(probe, ca, timeout), held=len(held))
+    finally:
+        for connection in held:
+            connection.close()
+
+
 def probe_tls(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, Any]:
     """A handshake alone, offering ``alpn``; ``server_name`` '' sends no SNI."""
     name = str(probe.get("server_name") or "") or None
@@ -325,6 +394,8 @@ def probe_dns(probe: Mapping[str, Any], ca: str, timeout: float) -> dict[str, An
 
 KINDS: dict[str, Callable[[Mapping[str, Any], str, float], dict[str, Any]]] = {
     "http": probe_http,
+    "raw": probe_raw,
+    "half_open": probe_half_open,
     "tls": probe_tls,
     "tcp": probe_tcp,
     "udp": probe_udp,

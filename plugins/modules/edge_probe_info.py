@@ -29,10 +29,11 @@ options:
       kind:
         description:
           - V(http) sends one request and follows no redirect. V(tls) makes a handshake alone. V(tcp) connects.
+          - V(raw) sends one HTTP request in exactly the words that are given. V(half_open) does so while ten others are half sent.
           - V(udp) sends O(probes[].payload) and waits for an answer. V(quic) asks which QUIC versions are spoken. V(dns) resolves O(probes[].name).
         type: str
         required: true
-        choices: [http, tls, tcp, udp, quic, dns]
+        choices: [http, raw, half_open, tls, tcp, udp, quic, dns]
       url:
         description: For V(http), the whole address. An untrusted certificate is reported and the request sent all the same.
         type: str
@@ -50,18 +51,35 @@ options:
         type: list
         elements: str
       method:
-        description: For V(http), the method.
+        description: For V(http), V(raw) and V(half_open), the method.
         type: str
         default: GET
       headers:
         description: For V(http), headers to send.
         type: dict
+      target:
+        description: For V(raw) and V(half_open), the request's target as it is to be sent.
+        type: str
+        default: /
+      lines:
+        description: For V(raw) and V(half_open), further lines of the head. C(Host) and C(Connection) are added where they are not among them.
+        type: list
+        elements: str
+        default: []
+      content:
+        description: For V(raw), the body.
+        type: str
+        default: ''
+      tls:
+        description: For V(raw) and V(half_open), whether the connection is TLS. The certificate is not looked at.
+        type: bool
+        default: true
       websocket:
         description: For V(http), ask for an upgrade to a websocket.
         type: bool
         default: false
       authorize:
-        description: For V(http), send O(token) as the server's API key.
+        description: For V(http) and V(raw), send O(token) as the server's API key.
         type: bool
         default: false
       payload:
@@ -154,7 +172,7 @@ def main() -> None:
                 "required": True,
                 "options": {
                     "id": {"type": "str", "required": True},
-                    "kind": {"type": "str", "required": True, "choices": ["http", "tls", "tcp", "udp", "quic", "dns"]},
+                    "kind": {"type": "str", "required": True, "choices": list(_probe.KINDS)},
                     "url": {"type": "str"},
                     "address": {"type": "str"},
                     "port": {"type": "int"},
@@ -162,6 +180,10 @@ def main() -> None:
                     "alpn": {"type": "list", "elements": "str"},
                     "method": {"type": "str", "default": "GET"},
                     "headers": {"type": "dict"},
+                    "target": {"type": "str", "default": "/"},
+                    "lines": {"type": "list", "elements": "str", "default": []},
+                    "content": {"type": "str", "default": ""},
+                    "tls": {"type": "bool", "default": True},
                     "websocket": {"type": "bool", "default": False},
                     "authorize": {"type": "bool", "default": False},
                     "payload": {"type": "str", "choices": ["", "discovery", "ssdp"], "default": ""},
@@ -169,6 +191,8 @@ def main() -> None:
                 },
                 "required_if": [
                     ("kind", "http", ["url"]),
+                    ("kind", "raw", ["address"]),
+                    ("kind", "half_open", ["address"]),
                     ("kind", "tls", ["address"]),
                     ("kind", "tcp", ["address", "port"]),
                     ("kind", "udp", ["address", "port"]),
@@ -187,10 +211,12 @@ def main() -> None:
     edge = _probe.reachable(params["edge"], params["timeout"])
     probes = []
     for probe in params["probes"]:
-        headers = dict(probe["headers"] or {})
+        headers, lines = dict(probe["headers"] or {}), list(probe["lines"])
         if probe["authorize"] and params["token"]:
-            headers["Authorization"] = f'MediaBrowser Token="{params["token"]}"'
-        probes.append(dict(_probe.aimed(probe, edge), headers=headers))
+            key = f'MediaBrowser Token="{params["token"]}"'
+            headers["Authorization"] = key
+            lines.append(f"Authorization: {key}")
+        probes.append(dict(_probe.aimed(probe, edge), headers=headers, lines=lines))
     results = _probe.run(probes, ca=params["ca"], timeout=params["timeout"])
     addresses = sorted({str(seen["source_address"]) for seen in results.values() if seen.get("source_address")})
     module.exit_json(changed=False, seen=results, edge=edge, host=socket.gethostname(), addresses=addresses)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ansible_collections.jellynet.jellyfin.plugins.plugin_utils import _verify_attacks as attacks
 from ansible_collections.jellynet.jellyfin.plugins.plugin_utils._verify_edge import check_edge, discovered
 from ansible_collections.jellynet.jellyfin.plugins.plugin_utils._verify_grade import check_grade
 from ansible_collections.jellynet.jellyfin.plugins.plugin_utils._verify_hosts import check_hosts
@@ -45,6 +46,8 @@ def judge(observed: Seen, sites: Sequence[Seen], host: Seen, options: Seen) -> l
             continue
         for site in sites:
             check_site(sheet, seat, site, host)
+            attacks.check_site(sheet.part(seat.area, str(site["domain"])), seat, site, options)
         check_edge(sheet, seat, sites, host, observed, options)
+        attacks.check_edge(sheet.part(seat.area), seat, options)
     check_hosts(sheet, (home, wan), sites, host, observed)
     return sheet.checks

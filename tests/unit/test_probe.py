@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 import threading
+from collections.abc import Iterator
 
 import pytest
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _probe
@@ -105,3 +106,76 @@ def test_tcp_states(act, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with server:
         seen = _probe.run([{"id": "one", "kind": "tcp", "address": "127.0.0.1", "port": port}], timeout=20)["one"]
     assert (seen["state"], seen["error"]) == (state, "")
+
+
+class Peer(threading.Thread):
+    """Keeps what it was sent until the head of one request is complete, then answers; a half-sent one gets nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=32)
+        self.port = self.listener.getsockname()[1]
+        self.heads: list[bytes] = []
+        self.start()
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.serve, args=(self.listener.accept()[0],), daemon=True).start()
+
+    def serve(self, connection: socket.socket) -> None:
+        head = b""
+        with connection:
+            while b"\r\n\r\n" not in head:
+                part = connection.recv(4096)
+                if not part:
+                    return
+                head += part
+            self.heads.append(head)
+            if b"hang-up" not in head:
+                connection.sendall(b"HTTP/1.1 421 Misdirected\r\nContent-Length: 2\r\n\r\nno")
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    made = Peer()
+    yield made
+    made.listener.close()
+
+
+def test_a_raw_request_is_sent_in_its_own_words(peer: Peer) -> None:
+    common = {
+        "kind": "raw",
+        "address": "127.0.0.1",
+        "port": peer.port,
+        "tls": False,
+        "server_name": "media.example.org",
+    }
+    seen = _probe.run(
+        [
+            {**common, "id": "climbs", "target": "/x#/../metrics", "lines": ["Connection: close, X-Forwarded-For"]},
+            {**common, "id": "silent", "target": "/hang-up"},
+            {**common, "id": "posts", "method": "POST", "lines": ["Host: other", "Content-Length: 2"], "content": "{}"},
+        ],
+        timeout=20,
+    )
+    assert (seen["climbs"]["status"], seen["climbs"]["body"]) == (421, "no")
+    assert (seen["silent"]["status"], seen["silent"]["error"]) == (0, "")
+    assert sorted(peer.heads) == [
+        b"GET /hang-up HTTP/1.1\r\nHost: media.example.org\r\nConnection: close\r\n\r\n",
+        b"GET /x#/../metrics HTTP/1.1\r\nHost: media.example.org\r\nConnection: close, X-Forwarded-For\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: other\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
+    ]
+
+
+def test_an_ordinary_request_beside_ten_that_are_half_sent(peer: Peer) -> None:
+    probe = {
+        "id": "ten",
+        "kind": "half_open",
+        "address": "127.0.0.1",
+        "port": peer.port,
+        "tls": False,
+        "server_name": "a",
+    }
+    seen = _probe.run([probe], timeout=20)["ten"]
+    assert (seen["status"], seen["held"], len(peer.heads)) == (421, 10, 1)

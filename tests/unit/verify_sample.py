@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ansible_collections.jellynet.jellyfin.plugins.plugin_utils import _verify_attacks as attacks
 from ansible_collections.jellynet.jellyfin.plugins.plugin_utils import _verify_plan as plan
 
 DOMAIN = "media.example.org"
@@ -76,6 +77,8 @@ def options(**changes: Any) -> dict[str, Any]:
         "wan_address": PUBLIC,
         "authorized": True,
         "echo_path": "/echo",
+        "attack": True,
+        "lan_names": [],
         "range_path": "",
         "minimum_grade": "",
         "mozilla": "intermediate",
@@ -123,6 +126,8 @@ def probe_result(probe: dict[str, Any], wan: bool) -> dict[str, Any]:
         "unknown name http": lambda: {"error": "the peer closed the connection"},
         "unknown name https": lambda: {"error": "TLS: tlsv1 unrecognized name"},
     }
+    if what.startswith("attack "):
+        return attack_result(what.split()[1], source)
     if what.startswith("protected "):
         return _answer(403 if wan else 200, source=source)
     if what.startswith("discovered "):
@@ -142,6 +147,15 @@ def probe_result(probe: dict[str, Any], wan: bool) -> dict[str, Any]:
         return {"state": "silent" if wan else "open"}
     ours = {"80", "443"} if wan else {"22", "80", "443", "8096"}
     return {"state": "open" if port in ours else "filtered" if wan else "closed"}
+
+
+def attack_result(kind: str, source: str) -> dict[str, Any]:
+    """What a good edge answers to an attack."""
+    if kind == "header":
+        return _answer(body={"client": source}, source=source)
+    if kind == "half-open":
+        return _answer(body=INFO, source=source, held=10)
+    return _answer({"form": 400, "spelling": 403, "method": 405, "login": 401, "name": 421}[kind], source=source)
 
 
 def grade() -> dict[str, Any]:
@@ -188,7 +202,7 @@ def deployment(
 
     def seat(name: str) -> dict[str, Any]:
         wan = name == "wan"
-        probes = plan.plan(sites, here, given, [] if wan else discovered)
+        probes = plan.plan(sites, here, given, [] if wan else discovered) + attacks.probes(sites, given)
         return {
             "seen": {probe["id"]: probe_result(probe, wan) for probe in probes},
             "addresses": [RENTED if wan else LAPTOP],
