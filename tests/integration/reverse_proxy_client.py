@@ -4,6 +4,7 @@ client.py websocket HOST NAME PATH SECONDS [origin-address]   says something, is
 client.py beating HOST NAME PATH SECONDS                      says something every two seconds for so long
 client.py groups HOST NAME                                    which TLS 1.3 groups are accepted, by asking for a retry
 client.py raw HOST NAME                                       sends standard input over TLS and prints what comes back
+client.py paused HOST NAME PATH SECONDS                       a download of which nothing is read for so long, and then all of it
 client.py upload HOST NAME PATH                               half a body, a pause, the other half
 """
 
@@ -121,6 +122,23 @@ def raw(host: str, name: str) -> dict[str, object]:
     except (TimeoutError, OSError):
         pass
     return {"answer": answer.decode(errors="replace")}
+
+
+def paused(host: str, name: str, path: str, seconds: str) -> dict[str, object]:
+    connection = tls(host, name)
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += connection.recv(1024)
+    got = len(head.partition(b"\r\n\r\n")[2])
+    time.sleep(float(seconds))
+    connection.settimeout(60)
+    try:
+        while part := connection.recv(1 << 20):
+            got += len(part)
+    except OSError as problem:
+        return {"got": got, "problem": str(problem)}
+    return {"got": got}
 
 
 def upload(host: str, name: str, path: str) -> dict[str, object]:

@@ -165,6 +165,7 @@ class Edge(Host):
         topology = labs.known(lab)
         self.lab = lab
         self.wan_address = topology.hosts["edge"].addresses["wan"]
+        self.lan_address = topology.hosts["edge"].addresses["lan"]
         self.lan_address6 = topology.hosts["edge"].addresses6["lan"]
         self.wan_address6 = topology.hosts["edge"].addresses6["wan"]
         self.lan_networks = [topology.networks["lan"].subnet, *filter(None, [topology.networks["lan"].subnet6])]

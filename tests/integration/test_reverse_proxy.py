@@ -589,15 +589,17 @@ def behind(edge: Edge) -> Iterator[tuple[Edge, str]]:
 
 
 @pytest.fixture(scope="module")
-def idle(behind: tuple[Edge, str]) -> Iterator[tuple[Future[dict[str, Any]], Future[lab.Answer]]]:
+def idle(behind: tuple[Edge, str]) -> Iterator[tuple[Future[Any], Future[Any], Future[Any]]]:
     """What takes longer than the idle timeout, begun before the tests that need no time."""
     edge, _proxy = behind
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
+        paused = ("paused", edge.wan_address, MEDIA, "/media", str(IDLE + 8))
         tool = ("beating", edge.wan_address, MEDIA, "/beating", str(IDLE + 8))
         hang = ("-H", f"X-Emby-Token: {SECRET}")
         yield (
             pool.submit(edge.wan.tool, *tool, seconds=IDLE + 40),
             pool.submit(edge.wan.ask, f"https://{MEDIA}/hang?api_key={SECRET}", *hang, seconds=IDLE + 12),
+            pool.submit(edge.wan.tool, *paused, seconds=IDLE + 100),
         )
 
 
@@ -698,11 +700,11 @@ def test_only_failures_are_logged_unless_asked_for(behind: tuple[Edge, str]) -> 
 
 
 def test_a_websocket_with_keepalives_outlives_the_idle_timeout_and_a_server_that_hangs_does_not(
-    behind: tuple[Edge, str], idle: tuple[Future[dict[str, Any]], Future[lab.Answer]]
+    behind: tuple[Edge, str], idle: tuple[Future[Any], Future[Any], Future[Any]]
 ) -> None:
     """Every keepalive starts the idle timeout anew: what lives through it once lives for hours."""
     edge, _proxy = behind
-    beating, hangs = (job.result() for job in idle)
+    beating, hangs = (job.result() for job in idle[:2])
     assert (beating["status"], beating["said"][0], beating["said"][-1]) == (101, "/beating before", "/beating after")
     assert set(beating["said"][1:-1]) == {"/beating beat"}
     if edge.unit == "caddy":  # it waits for as long as the client does
@@ -710,6 +712,12 @@ def test_a_websocket_with_keepalives_outlives_the_idle_timeout_and_a_server_that
     else:
         assert hangs.status in (502, 503, 504) and hangs.seconds >= IDLE - 0.5, hangs
     assert tokens_logged(edge) == []
+
+
+def test_a_player_that_is_paused_for_longer_than_any_other_limit_gets_its_film(
+    idle: tuple[Future[Any], Future[Any], Future[Any]],
+) -> None:
+    assert idle[2].result() == {"got": 96 * 1024 * 1024}
 
 
 def six_to_four(address: str) -> str:
