@@ -6,7 +6,7 @@ SHELL := bash
 
 VENV := $(CURDIR)/.cache/venv
 LINK := .cache/collections/ansible_collections/jellynet/jellyfin
-STAGES := lint unit sanity galaxy tls scenarios matrix suites floods
+STAGES := lint unit sanity galaxy tls scenarios matrix suites visitors
 LAB := tests/lab/lab
 NAME ?= hand
 TOPOLOGY ?= tests/lab/topologies/edge.toml
@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-test: ## lint, unit, sanity, galaxy, tls, scenarios, matrix, suites and floods, one after the other
+test: ## lint, unit, sanity, galaxy, tls, scenarios, matrix, suites and visitors, one after the other
 	@tests/tools/need python3:python3 git rsync
 	@$$(tests/tools/python 3.8) tests/tools/stages.py $(STAGES)
 
@@ -63,8 +63,8 @@ scenario-%: venv lab-tools link
 suites: venv lab-tools link ## the suites that boot hosts of their own (one alone: make suite-NAME; more of them: make suite-debian13, make suite-pairs)
 	python tests/tools/suites.py
 
-floods: venv lab-tools link ## one visitor floods each proxy and 8096, a household and a second visitor beside it (runs alone)
-	python tests/tools/suites.py floods
+visitors: venv lab-tools link ## what one visitor can take and guess, behind each proxy and on 8096, with a household beside it (runs alone)
+	python tests/tools/suites.py visitors
 
 suite-%: venv lab-tools link
 	python tests/tools/suites.py $*

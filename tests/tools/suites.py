@@ -35,10 +35,10 @@ SUITES: dict[str, tuple[str, str, dict[str, str]]] = {
     "certificate": ("test_certificate.py", "tests/lab/topologies/certificate.toml", {}),
     "service_config": ("service_config", "", {}),
     "firewall": ("test_firewall_ports.py", "tests/lab/topologies/firewall.toml", {}),
-    "floods": ("test_floods.py", PROXY[1], {}),
+    "visitors": ("test_visitors.py", PROXY[1], {}),
 }
-# What is there once more runs when it is asked for: all proxies on Debian 13, and a switch from each to each. Floods run alone, in a stage of their own.
-ON_REQUEST = ("debian13", "pairs", "floods")
+# What is there once more runs when it is asked for: all proxies on Debian 13, and a switch from each to each. Visitors run alone, in a stage of their own.
+ON_REQUEST = ("debian13", "pairs", "visitors")
 
 
 def run(name: str) -> tuple[str, int, float, str]:
