@@ -1,6 +1,7 @@
 """What one visitor can take and guess, behind each proxy with the service jellyfin-ports beside it.
 
-A flood is three times what once took the service from everybody; the LAN and a second visitor go on being answered. Runs alone: what is measured is whether there is an answer, and a busy machine gives fewer. FLOOD_SECONDS says how long each flood lasts.
+A flood is three times what once took the service from everybody; the LAN and a second visitor go on being answered. Runs alone: a busy machine
+answers less, and whether there is an answer is what is looked at. FLOOD_SECONDS says how long each flood lasts.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PLAYBOOK = HERE / "reverse_proxy_and_ports.yml"
 TRIES, BAN = 4, 8
 GUARD = {"jellyfin_guard_attempts": TRIES, "jellyfin_guard_ban_attempts": BAN}
 # The last part of further addresses: a second visitor, one who guesses, a proxy that is trusted.
-SECOND, GUESSER, PROXY = 250, 251, 252
+SECOND, GUESSER, TRUSTED = 250, 251, 252
 SECONDS = float(os.environ.get("FLOOD_SECONDS", "10"))
 # Kind and port: how many. Three times 1,600 half-sent heads, 12 connections of 128 uploads, 150 stalled readers.
 FLOODS = {
@@ -58,7 +59,7 @@ def edge(host: Edge, request: pytest.FixtureRequest) -> Edge:
     for domain in PORTS:
         host.server(domain, "start")
     host.deploy(
-        request.param, playbook=PLAYBOOK, **GUARD, reverse_proxy_trusted_proxies=[f"{another(host.wan, PROXY)}/32"]
+        request.param, playbook=PLAYBOOK, **GUARD, reverse_proxy_trusted_proxies=[f"{another(host.wan, TRUSTED)}/32"]
     )
     return host
 
@@ -129,7 +130,7 @@ def test_who_goes_on_guessing_is_cut_off_for_a_time(edge: Edge) -> None:
 
 
 def test_behind_a_trusted_proxy_a_visitor_gets_429_and_nobody_is_cut_off(edge: Edge) -> None:
-    proxy = another(edge.wan, PROXY)
+    proxy = another(edge.wan, TRUSTED)
     visitor = ("-H", "X-Forwarded-For: 203.0.113.77")
     answers = [
         login(edge.wan, proxy, f"user-{turn}", f"wrong-{edge.proxy}-{turn}", *visitor).status for turn in range(BAN + 2)
