@@ -15,7 +15,7 @@ OPENSSL = {"TLSv1.0": "-tls1", "TLSv1.1": "-tls1_1", "TLSv1.2": "-tls1_2", "TLSv
 
 @pytest.fixture(scope="module")
 def report(ansible_playbook, tmp_path_factory):
-    done, report = verify(ansible_playbook, tmp_path_factory.mktemp("report"))
+    done, report = verify(ansible_playbook, tmp_path_factory.mktemp("report"), "-e", "jellyfin_verify_attack=true")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "changed=0" in done.stdout
     return report
@@ -33,6 +33,9 @@ def test_everything_passes(report):
     assert by_title(report, "fail") == {}
     assert {title for _area, title in by_title(report, "not checked")} <= {"HTTP/3"}
     assert report["counts"]["pass"] > 40
+    for area in ("From the LAN", "From the Internet"):
+        attacks = {title for where, title in by_title(report, "pass") if where == area and title.startswith("Attack")}
+        assert len(attacks) == 6, attacks
 
 
 def test_the_grade(report):
