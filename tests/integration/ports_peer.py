@@ -164,7 +164,7 @@ def patient(to: str, rounds: int, pause: float, seconds: float) -> Any:
     return {"asked": rounds, "answered": answered, "times": sorted(times)}
 
 
-def hammer(to: str, port: int, seconds: float) -> Any:
+def hammer(to: str, port: int, seconds: float, source: str = "") -> Any:
     """A new connection and request at a time, until told to end and it were a few; what became of them."""
     ended: dict[str, int] = {}
     slowest = 0.0
@@ -172,7 +172,7 @@ def hammer(to: str, port: int, seconds: float) -> Any:
     while time.monotonic() < end and not (told() and sum(ended.values()) > 50):
         begun = time.monotonic()
         try:
-            with socket.create_connection((to, port), 60) as sock:  # a restart waits for what is under way
+            with socket.create_connection((to, port), 60, (source, 0)) as sock:  # a restart waits for what is under way
                 sock.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
                 answer = b""
                 while part := sock.recv(65536):
@@ -237,6 +237,88 @@ def hold(kind: str, port: int, seconds: float) -> Any:
     sock.bind(("0.0.0.0", port))
     if kind == "tcp":
         sock.listen()
+    time.sleep(seconds)
+    return {}
+
+
+def crowd(to: str, port: int, count: int, say: str = "", source: str = "", seconds: float = 300) -> Any:
+    """So many connections at once from one address, each with the same words and never read from, held until told to end.
+
+    How many stood, how many were refused, how many got no answer at all, and how many of those that stood were ended meanwhile.
+    """
+    opened: list[socket.socket] = []
+    ended = {"refused": 0, "silent": 0}
+    for _ in range(count):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(10)
+        try:
+            sock.bind((source, 0))
+            sock.connect((to, port))
+            sock.sendall(say.encode())
+            opened.append(sock)
+        except (ConnectionRefusedError, ConnectionResetError, BrokenPipeError):
+            ended["refused"] += 1
+        except OSError:
+            ended["silent"] += 1
+    ready()
+    select.select([sys.stdin], [], [], seconds)
+    return {"opened": len(opened), "cut": sum(map(is_over, opened)), **ended}
+
+
+def is_over(sock: socket.socket) -> bool:
+    """Whether the other side has ended a connection from which nothing was read."""
+    return struct.unpack_from("B", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1))[0] != 1  # TCP_ESTABLISHED
+
+
+def datagrams(to: str, port: int, count: int) -> Any:
+    """One datagram each from so many ports of one address: how many were answered, how many refused."""
+    ended = {"answered": 0, "refused": 0, "silent": 0}
+    for _ in range(count):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(2)
+            sock.connect((to, port))
+            sock.send(b"hello")
+            try:
+                ended["answered"] += bool(sock.recv(100))
+            except ConnectionRefusedError:
+                ended["refused"] += 1
+            except OSError:
+                ended["silent"] += 1
+    return ended
+
+
+def web(ports: list[int], seconds: float = 3600) -> Any:
+    """Stands in for a proxy that takes every connection: a short answer, or one that goes on; and echoes datagrams."""
+    block = b"x" * 65536
+
+    def serve(sock: socket.socket) -> None:
+        with contextlib.suppress(OSError), sock:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                part = sock.recv(4096)
+                if not part:
+                    return
+                head += part
+            sock.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+            while b"/long" in head:
+                sock.sendall(block)
+
+    def accept(listener: socket.socket) -> None:
+        while True:
+            threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    def echo(sock: socket.socket) -> None:
+        while True:
+            data, peer = sock.recvfrom(100)
+            sock.sendto(data, peer)
+
+    threading.stack_size(65536)
+    for port in ports:
+        threading.Thread(target=accept, args=(socket.create_server(("", port), backlog=4096),), daemon=True).start()
+        datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        datagram.bind(("", port))
+        threading.Thread(target=echo, args=(datagram,), daemon=True).start()
     time.sleep(seconds)
     return {}
 
