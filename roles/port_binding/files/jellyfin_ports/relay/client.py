@@ -220,6 +220,9 @@ class ClientConnection(asyncio.Protocol):
         self._body_left = request.length
         self._body_done = not request.has_body
         self._body_since = self.loop.time()
+        self._dispatch()
+
+    def _dispatch(self) -> None:
         connection = self._pool.take()
         if connection is not None:
             self._send(connection)

@@ -109,7 +109,7 @@ class Listening:
             options = {"ssl": relay.contexts.default, "ssl_handshake_timeout": _HANDSHAKE_SECONDS}
         try:
             await relay.loop.connect_accepted_socket(
-                lambda: ClientConnection(relay, self.scheme, peer, self.name), connection, **options
+                lambda: relay.connection(self.scheme, peer, self.name), connection, **options
             )
         except (OSError, asyncio.TimeoutError):  # ssl.SSLError is an OSError
             relay.counters["handshakes_failed"] += 1
@@ -184,6 +184,9 @@ class Relay:
 
     def listen(self, name: str, sock: socket.socket) -> None:
         self.listening[name] = Listening(self, name, sock)
+
+    def connection(self, scheme: str, peer: str, serves: str) -> ClientConnection:
+        return ClientConnection(self, scheme, peer, serves)
 
     def pool_for(self, host: bytes) -> Pool:
         return self._by_domain.get(name_of(host).encode("ascii"), self._pools[0])

@@ -19,7 +19,8 @@ NEARBY = Networks(
 
 _REASONS = {
     200: "OK", 304: "Not Modified", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-    408: "Request Timeout", 417: "Expectation Failed", 421: "Misdirected Request",
+    408: "Request Timeout", 413: "Content Too Large", 417: "Expectation Failed", 421: "Misdirected Request",
+    429: "Too Many Requests",
     431: "Request Header Fields Too Large", 501: "Not Implemented",
     502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
 }  # fmt: skip
