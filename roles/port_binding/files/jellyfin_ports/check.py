@@ -36,6 +36,8 @@ def wanted_ports(config: Config) -> list[Wanted]:
         ports.append(("description", "tcp", config.description.port, "jellyfin_ssdp: false"))
     if config.client_discovery:
         ports.append(("client_discovery", "udp", CLIENT_DISCOVERY_PORT, "jellyfin_discovery: false"))
+    if config.guard.enabled:
+        ports.append(("guard", "tcp", config.guard.port, "jellyfin_guard: false"))
     if config.metrics_relay:
         ports.append(("metrics.relay", "tcp", config.metrics_relay, "port_binding_metrics_relay: 0"))
     if config.metrics_discovery:
@@ -79,11 +81,11 @@ def check(path: str, ports: bool = True) -> Findings:
         findings.errors += error.problems
         return findings
     findings.errors += check_certificates(config)
-    if config.relay_wanted:
+    if config.relay_wanted or config.guard.enabled:
         try:
             from .relay import head  # noqa: F401
         except ImportError as error:
-            findings.errors.append(f"the relay needs python3-aiohttp: {error}")
+            findings.errors.append(f"the relay and the guard need python3-aiohttp: {error}")
     if ports:
         findings.taken += check_ports(config)
     if not config.lan.networks and (config.relay_wanted or config.discovery_wanted):

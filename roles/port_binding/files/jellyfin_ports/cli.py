@@ -89,6 +89,10 @@ def _serve(arguments: argparse.Namespace) -> int:
         from .limits.service import LimitsService
 
         service = LimitsService()
+    elif arguments.process == "guard":
+        from .guard.service import GuardService
+
+        service = GuardService()
     else:
         from .discovery_service import DiscoveryService
 

@@ -131,6 +131,19 @@ class Requests:
 
 
 @dataclass(frozen=True)
+class Guard:
+    """Logins from the Internet: so many failed ones in so many minutes, then none for as long."""
+
+    enabled: bool = False
+    port: int = 889
+    attempts: int = 10
+    minutes: int = 10
+    ban_attempts: int = 50
+    ban_seconds: int = 14400
+    users: tuple[str, ...] = ("root",)  # whose processes may ask
+
+
+@dataclass(frozen=True)
 class Config:
     generation: str = ""
     lan: Networks = field(default_factory=Networks)
@@ -146,6 +159,7 @@ class Config:
     connections: Connections = field(default_factory=Connections)
     names: Names = Names()
     requests: Requests = Requests()
+    guard: Guard = Guard()
     metrics_relay: int = 0
     metrics_discovery: int = 0
 
@@ -444,6 +458,26 @@ def _requests(reader: _Reader, value: Any) -> Requests:
     return Requests(target, frozenset(str(method).encode("ascii", "replace") for method in methods))
 
 
+def _guard(reader: _Reader, value: Any) -> Guard:
+    here: Path = ("guard",)
+    fields = reader.mapping(value, here, tuple(Guard.__dataclass_fields__))
+    numbers: dict[str, int] = {}
+    for name, most in (("attempts", 1000), ("minutes", 1440), ("ban_attempts", 10000), ("ban_seconds", 30 * 86400)):
+        numbers[name] = reader.get(fields, name, int, getattr(Guard, name), here)
+        if not 1 <= numbers[name] <= most:
+            reader.problem((*here, name), f"is {numbers[name]}; it can be 1 to {most}")
+    users = reader.items(fields.get("users", list(Guard.users)), (*here, "users"))
+    for index, user in enumerate(users):
+        if not isinstance(user, str) or not user:
+            reader.problem((*here, "users", index), f"is {json.dumps(user)}, not the name of a user")
+    return Guard(
+        enabled=reader.get(fields, "enabled", bool, False, here),
+        port=reader.port(fields, Guard.port, here),
+        users=tuple(map(str, users)),
+        **numbers,
+    )
+
+
 def _conflicts(reader: _Reader, config: Config) -> None:
     tcp: dict[int, str] = {}
     for name in ("http", "https", "description"):
@@ -481,7 +515,7 @@ def parse(text: str, source: str = "config.json") -> Config:
         raise ConfigError([f"{source}:1: nested too deeply"]) from None
     reader = _Reader(lines, source)
     known = ("generation", "lan", "trusted_proxies", "upstreams", "listeners", "limits", "connections", "names",
-             "requests", "metrics")  # fmt: skip
+             "requests", "guard", "metrics")  # fmt: skip
     top = reader.mapping(data, (), known)
     names = ("http", "https", "description", "client_discovery", "ssdp", "hdhomerun")
     listeners = reader.mapping(top.get("listeners", {}), ("listeners",), names)
@@ -509,6 +543,7 @@ def parse(text: str, source: str = "config.json") -> Config:
         connections=_connections(reader, top.get("connections", {})),
         names=_names(reader, top.get("names", {})),
         requests=_requests(reader, top.get("requests", {})),
+        guard=_guard(reader, top.get("guard", {})),
         metrics_relay=reader.port(metrics, 0, ("metrics",), "relay", zero=True),
         metrics_discovery=reader.port(metrics, 0, ("metrics",), "discovery", zero=True),
     )

@@ -17,7 +17,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-PROCESSES = ("discovery", "relay", "limits")
+PROCESSES = ("discovery", "relay", "limits", "guard")
 _LIMIT = 1 << 22
 _REQUEST_LIMIT = 4096
 

@@ -23,11 +23,13 @@ _PORTS = (
     ("client_discovery", "udp", "discovery"),
     ("ssdp", "udp", "discovery"),
     ("hdhomerun", "udp", "discovery"),
+    ("guard", "tcp", "guard"),
 )
 
 
 def wanted_processes(config: Config) -> list[str]:
-    wanted = {"discovery": config.discovery_wanted, "relay": config.relay_wanted, "limits": config.connections.enabled}
+    wanted = {"discovery": config.discovery_wanted, "relay": config.relay_wanted, "limits": config.connections.enabled,
+              "guard": config.guard.enabled}  # fmt: skip
     return [name for name in control.PROCESSES if wanted[name]]
 
 
@@ -61,7 +63,7 @@ def _port_rows(config: Config, processes: dict[str, Any]) -> list[dict[str, Any]
             state = "off"
         elif "error" in running:
             state = "down"
-        elif process == "relay":
+        elif process in ("relay", "guard"):
             state = "ours" if name in running.get("listeners", {}) else "not served"
         else:
             state = "ours" if running.get(name) else "not served"
@@ -213,7 +215,19 @@ def _limits(process: dict[str, Any], _now: float) -> list[str]:
     return ["\n".join(lines)]
 
 
-_PARTS = {"discovery": _discovery, "relay": _relay, "limits": _limits}
+def _guard(process: dict[str, Any], now: float) -> list[str]:
+    lines = [
+        f"counted: {process['addresses']} addresses, {process['accounts']} accounts; logged in before:"
+        f" {process['known_addresses']} pairs of both",
+        f"refused for now: {process['refused_addresses']} addresses, {process['refused_accounts']} accounts"
+        " to addresses they do not know (jellyfin-ports bans)",
+    ]
+    if process["accounts_near_lockout"]:
+        lines.append(f"kept from Jellyfin's lockout, open to known addresses only: {process['accounts_near_lockout']}")
+    return ["\n".join([*lines, *_relay(process, now)])]
+
+
+_PARTS = {"discovery": _discovery, "relay": _relay, "limits": _limits, "guard": _guard}
 
 
 def render_bans(answer: dict[str, Any]) -> str:
