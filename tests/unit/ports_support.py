@@ -75,7 +75,11 @@ class Setting:
 
 
 @contextlib.asynccontextmanager
-async def relay_before(script: Script, **changes: Any) -> AsyncIterator[Setting]:
+async def relay_before(
+    script: Script, make: Callable[[Any], Any] | None = None, **changes: Any
+) -> AsyncIterator[Setting]:
+    """`make` gives a relay of another kind."""
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await script(reader, writer)
@@ -86,19 +90,20 @@ async def relay_before(script: Script, **changes: Any) -> AsyncIterator[Setting]
 
     with kept_port() as origin_port:
         origin = await asyncio.start_server(serve, "127.0.0.1", origin_port)
-        async with _relaying(origin, origin_port, changes) as setting:
+        async with _relaying(origin, origin_port, make, changes) as setting:
             yield setting
 
 
 @contextlib.asynccontextmanager
 async def _relaying(
-    origin: asyncio.AbstractServer, origin_port: int, changes: dict[str, Any]
+    origin: asyncio.AbstractServer, origin_port: int, make: Callable[[Any], Any] | None, changes: dict[str, Any]
 ) -> AsyncIterator[Setting]:
     from jellyfin_ports.config import parse
     from jellyfin_ports.relay.server import Relay
 
-    settings = {"lan": ["127.0.0.0/8"], "upstreams": [{"url": f"http://127.0.0.1:{origin_port}"}], **changes}
-    relay = Relay(parse(config_text(**settings)))
+    server = {"url": f"http://127.0.0.1:{origin_port}", **changes.pop("server", {})}
+    settings = {"lan": ["127.0.0.0/8"], "upstreams": [server], **changes}
+    relay = (make or Relay)(parse(config_text(**settings)))
     listener = socket.create_server(("127.0.0.1", 0))
     relay.listen("http", listener)
     ticking = asyncio.ensure_future(_tick(relay))

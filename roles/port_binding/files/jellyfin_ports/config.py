@@ -487,6 +487,10 @@ def _conflicts(reader: _Reader, config: Config) -> None:
                 message = f"is {listener.port} as for {tcp[listener.port]}; give them different ports"
                 reader.problem(("listeners", name, "port"), message)
             tcp[listener.port] = name
+    if config.guard.enabled:
+        if config.guard.port in tcp:
+            reader.problem(("guard", "port"), f"is {config.guard.port} as for {tcp[config.guard.port]}; choose another")
+        tcp[config.guard.port] = "guard"
     metrics = {"relay": config.metrics_relay, "discovery": config.metrics_discovery}
     for name, port in metrics.items():
         if port and (port in tcp or (name == "discovery" and port == config.metrics_relay)):

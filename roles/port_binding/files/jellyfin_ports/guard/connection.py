@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..addresses import plain
 from ..relay.client import ClientConnection, Phase
 from ..relay.head import ChunkedBody, Request, Response, render_request
+from ..relay.names import name_of
 from ..relay.texts import STAND_IN, LocalAnswer, problem
 from . import routes
 from .attempts import FAILURE, NOTHING, SUCCESS, Hold, network_key
@@ -49,6 +50,7 @@ class GuardConnection(ClientConnection):
         self._outcome: str | None = NOTHING
         self._answered: bytearray | None = None
         self._base = ""
+        self._host = b""
         self.server = ""
         self.address = ""
         self.direct = False
@@ -102,6 +104,9 @@ class GuardConnection(ClientConnection):
         if wait:
             return self._answer(wait)
         self._slot = slot
+        self._host = name_of(request.host).encode("ascii")
+        if not relay.serves(self._host):
+            return self._answer(problem(421, "No server is known by this name here."))
         self._pool = relay.pool_for(request.host)
         self.server, self._base = self._pool.upstream.name, self._pool.upstream.path
         if request.length > BODY_LIMIT:
@@ -163,10 +168,8 @@ class GuardConnection(ClientConnection):
         request.websocket = False
         if request.chunked:
             request.chunked, request.length, self._body_chunks = False, len(body), None
-        host = request.host or self._pool.upstream.domains[0].encode("idna")
-        self._rendered = (
-            render_request(request, self.address, scheme if scheme == "http" else "https", host, host) + body
-        )
+        proto = scheme if scheme == "http" else "https"
+        self._rendered = render_request(request, self.address, proto, self._host) + body
         self._dispatch()
 
     # The server's side
@@ -193,7 +196,7 @@ class GuardConnection(ClientConnection):
 
     def _finish(self) -> None:
         """The answer is there as a whole."""
-        response, login = self._response, self._login
+        response, login = self._response, self.login
         if response is not None and login is not None:
             body = plain_body(response, self._answered)
             if self._outcome is None:

@@ -93,6 +93,9 @@ class Guard(Relay):
     def pools(self) -> list[Pool]:
         return self._pools
 
+    def serves(self, name: bytes) -> bool:
+        return name in self._by_domain
+
     def admits(self, peer: str) -> bool:
         return peer in _LOOPBACK
 
