@@ -198,6 +198,8 @@ def test_many_at_once_gain_nothing() -> None:
         if not desk.attempts.admit(attempt, desk.now).wait:
             admitted.append(desk.attempts.hold(attempt, desk.now))
     assert len(admitted) == 5
+    verdict = desk.attempts.admit(desk.attempt(STRANGER, "anna", "one more"), desk.now)
+    assert verdict.wait and not verdict.counted, "it may come again in a moment"
     for hold in admitted:
         desk.attempts.settle(hold, NOTHING, desk.now)
     assert desk.waits(STRANGER, "anna") == 0.0, "nothing is left of those that failed for another reason"

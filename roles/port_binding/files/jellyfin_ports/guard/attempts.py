@@ -188,8 +188,8 @@ class Attempts:
         entry = address.tries.get(attempt.mark)
         repeated = entry is not None and now - entry.counted < REPEAT_SECONDS
         wait, why = self._wait(attempt, address, repeated, now)
-        if not wait:
-            return Verdict()
+        if wait <= PENDING_WAIT:  # at most to be sent again in a moment: no try yet
+            return Verdict(wait, why)
         if entry is not None:
             entry.seen = now
             address.tries.move_to_end(attempt.mark)
