@@ -247,7 +247,7 @@ def test_the_owner_gets_in_while_strangers_guess(tmp_path: Path, monkeypatch: py
         server = Server()
         async with guarded(server, tmp_path, monkeypatch) as setting:
             assert status(await setting.talk(login("Anna", "right", HOME))) == 200
-            for number in range(5):
+            for number in range(20):
                 await setting.talk(login("ANNA", f"wrong {number}", f"203.0.113.{number}"))
             out = await setting.talk(login("anna", "right", "203.0.113.77"))
             assert status(out) == 429 and b"to this account" in out
@@ -381,7 +381,9 @@ def test_the_places_of_all_are_bounded_too(tmp_path: Path, monkeypatch: pytest.M
         server = Server()
         server.silent = True
         async with guarded(server, tmp_path, monkeypatch) as setting:
-            waiting = [asyncio.ensure_future(setting.talk(login(f"x{turn}", "y", f"203.0.113.{turn}"))) for turn in range(8)]
+            waiting = [
+                asyncio.ensure_future(setting.talk(login(f"x{turn}", "y", f"203.0.113.{turn}"))) for turn in range(8)
+            ]
             await until(lambda: sum(task.done() for task in waiting) == 2)
             assert [status(task.result()) for task in waiting if task.done()] == [503, 503]
             for task in waiting:
@@ -480,7 +482,9 @@ def test_behind_a_trusted_proxy_nobody_is_cut_off(
     async def job() -> None:
         limits = Limits()
         guard = {"ban_attempts": 20}
-        async with guarded(Server(), tmp_path, monkeypatch, limits, guard=guard, trusted_proxies=trusted) as setting:
+        async with guarded(
+            Server(), tmp_path, monkeypatch, limits, guard=guard, connections={"exempt": trusted}
+        ) as setting:
             assert await fail(setting, 25, peer="" if trusted else "198.51.100.1") == [401] * 5 + [429] * 20
             assert setting.relay.counters["not_cut_off_behind_a_proxy"] == 1
             await asyncio.sleep(0)
@@ -635,6 +639,8 @@ def test_a_restart_keeps_refusals_and_who_is_known(tmp_path: Path, monkeypatch: 
         async with guarded(Server(), tmp_path, monkeypatch) as setting:
             assert status(await setting.talk(login("anna", "right", HOME))) == 200
             await fail(setting, 5)
+            for number in range(16):
+                await fail(setting, 1, "anna", f"203.0.113.{100 + number}")
         saved = (tmp_path / "attempts.json").read_text()
         assert "anna" not in saved and HOME not in saved
         async with guarded(Server(), tmp_path, monkeypatch) as setting:

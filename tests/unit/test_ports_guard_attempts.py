@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from jellyfin_ports.guard.attempts import (
+    ACCOUNT_SHARE,
     ACCOUNTS,
     ADDRESSES,
     FAILURE,
@@ -27,6 +28,7 @@ from jellyfin_ports.guard.attempts import (
     network_key,
 )
 
+CLOSED = 5 * ACCOUNT_SHARE
 STRANGER, OTHER, HOME = "203.0.113.9", "198.51.100.7", "192.0.2.1"
 
 
@@ -104,7 +106,7 @@ def test_what_is_one_visitor(one: str, other: str, same: bool) -> None:
 def test_one_account_in_all_its_spellings(one: str, other: str, same: bool) -> None:
     assert (account_name(one) == account_name(other)) is same
     desk = Desk()
-    for number in range(5):
+    for number in range(CLOSED):
         desk.tries(f"203.0.113.{number}", one, f"wrong {number}")
     assert bool(desk.waits(OTHER, other)) is same
 
@@ -112,11 +114,25 @@ def test_one_account_in_all_its_spellings(one: str, other: str, same: bool) -> N
 def test_an_account_is_refused_to_strangers_and_open_to_an_address_that_it_knows() -> None:
     desk = Desk()
     desk.tries(HOME, "anna", "right", SUCCESS)
-    for number in range(5):
-        desk.tries(f"203.0.113.{number}", "anna", f"wrong {number}")
+    for number in range(CLOSED):
+        assert not desk.tries(f"203.0.113.{number}", "anna", f"wrong {number}").wait
     assert desk.attempts.admit(desk.attempt(OTHER, "anna", "y"), desk.now).why == "account"
     assert desk.waits(HOME, "Anna") == 0.0
     assert desk.waits(OTHER, "bob") == 0.0, "others' accounts are not concerned"
+
+
+def test_one_stranger_alone_closes_no_account() -> None:
+    desk = Desk()
+    for number in range(200):
+        desk.tries(STRANGER, "anna", f"wrong {number}")
+    assert desk.waits(STRANGER, "anna") > 0
+    assert desk.waits(OTHER, "anna") == 0.0, "the owner may come from an address that is new"
+
+
+def test_nobody_is_cut_off_where_the_number_is_zero() -> None:
+    desk = Desk(ban_attempts=0)
+    assert not any(desk.tries(STRANGER, "anna", f"wrong {number}").ban for number in range(500))
+    assert desk.attempts.dump(desk.now, 0.0)["addresses"][STRANGER][2] <= 64
 
 
 def test_a_neighbour_behind_the_same_address_does_not_lock_the_owner_out() -> None:
@@ -204,12 +220,11 @@ def test_many_at_once_gain_nothing() -> None:
         desk.attempts.settle(hold, NOTHING, desk.now)
     assert desk.waits(STRANGER, "anna") == 0.0, "nothing is left of those that failed for another reason"
     admitted = []
-    for number in range(20):  # from as many addresses
+    for number in range(100):  # from as many addresses
         attempt = desk.attempt(f"203.0.113.{number}", "anna", f"wrong {number}")
         if not desk.attempts.admit(attempt, desk.now).wait:
-            admitted.append(attempt)
-            desk.attempts.hold(attempt, desk.now)
-    assert len(admitted) == 5
+            admitted.append(desk.attempts.hold(attempt, desk.now))
+    assert len(admitted) == CLOSED
 
 
 def test_a_pending_quick_connect_secret_is_no_failure_and_unknown_ones_are() -> None:
@@ -268,7 +283,7 @@ def test_unban_forgets_an_address_and_lets_it_try_what_others_closed() -> None:
     assert desk.attempts.unban(STRANGER, desk.now)
     assert desk.waits(STRANGER, "anna") == 0.0
     assert not list(desk.attempts.refused(desk.now))
-    for number in range(5):
+    for number in range(CLOSED):
         desk.tries(f"203.0.113.{number}", "bob", f"wrong {number}")
     assert desk.waits(OTHER, "bob") > 0
     desk.attempts.unban(OTHER, desk.now)

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from . import __version__
 from .config import DEFAULT_PATH, ConfigError
@@ -69,9 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     reload = command("reload", "Make a running process read its configuration and certificates again.")
     reload.add_argument("process", choices=PROCESSES, help="which one")
-    bans = command("bans", "Show the addresses that are refused for a time, since when, until when and why.")
+    bans = command("bans", "Show the addresses that are cut off or get no login for a time, until when and why.")
     bans.add_argument("--json", action="store_true", help="as JSON")
-    unban = command("unban", "Let an address in again.")
+    unban = command("unban", "Let an address in again, and forget its failed logins.")
     unban.add_argument("address", metavar="ADDRESS", help="as `bans` shows it")
     return parser
 
@@ -159,31 +160,40 @@ def _reload(arguments: argparse.Namespace) -> int:
     return EXIT_FAILED
 
 
-def _bans(arguments: argparse.Namespace) -> int:
-    from . import control, status
+def _asked(path: str, request: dict[str, object]) -> tuple[dict[str, dict[str, Any]], bool]:
+    """What the processes that refuse addresses say, by name, and whether all of them did."""
+    from . import config, control
 
-    try:
-        answer = control.ask("limits", json.dumps({"bans": True}))
-    except control.NotRunning as error:
-        print(f"limits: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    print(json.dumps(answer["bans"], indent=2) if arguments.json else status.render_bans(answer))
-    return EXIT_OK
+    answers: dict[str, dict[str, Any]] = {}
+    processes = ("limits", "guard") if config.load(path).guard.enabled else ("limits",)
+    for process in processes:
+        try:
+            answers[process] = control.ask(process, json.dumps(request))
+        except control.NotRunning as error:
+            print(f"{process}: {error}", file=sys.stderr)
+    return answers, len(answers) == len(processes)
+
+
+def _bans(arguments: argparse.Namespace) -> int:
+    from . import status
+
+    answers, complete = _asked(arguments.config, {"bans": True})
+    answer = {"bans": [], "enforced": "limits" in answers, **answers.get("limits", {})}
+    answer["logins"] = answers.get("guard", {}).get("bans", [])
+    print(json.dumps(answer, indent=2) if arguments.json else status.render_bans(answer))
+    return EXIT_OK if complete else EXIT_FAILED
 
 
 def _unban(arguments: argparse.Namespace) -> int:
-    from . import control
-
-    try:
-        answer = control.ask("limits", json.dumps({"unban": arguments.address}))
-    except control.NotRunning as error:
-        print(f"limits: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    if answer.get("error"):
-        print(answer["error"], file=sys.stderr)
+    answers, complete = _asked(arguments.config, {"unban": arguments.address})
+    wrong = next((answer["error"] for answer in answers.values() if answer.get("error")), "")
+    if wrong:
+        print(wrong, file=sys.stderr)
         return EXIT_CONFIG
-    print(f"{answer['network']} is let in again" if answer["unbanned"] else f"{answer['network']} was not banned")
-    return EXIT_OK if answer["unbanned"] else EXIT_FAILED
+    done = any(answer["unbanned"] for answer in answers.values())
+    for network in list(dict.fromkeys(answer["network"] for answer in answers.values()))[:1]:
+        print(f"{network} is let in again" if done else f"{network} was not banned")
+    return EXIT_OK if done and complete else EXIT_FAILED
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -136,9 +136,9 @@ class Guard:
 
     enabled: bool = False
     port: int = 889
-    attempts: int = 10
+    attempts: int = 5
     minutes: int = 10
-    ban_attempts: int = 50
+    ban_attempts: int = 50  # 0: nobody is cut off
     ban_seconds: int = 14400
     users: tuple[str, ...] = ("root",)  # whose processes may ask
 
@@ -462,10 +462,12 @@ def _guard(reader: _Reader, value: Any) -> Guard:
     here: Path = ("guard",)
     fields = reader.mapping(value, here, tuple(Guard.__dataclass_fields__))
     numbers: dict[str, int] = {}
-    for name, most in (("attempts", 1000), ("minutes", 1440), ("ban_attempts", 10000), ("ban_seconds", 30 * 86400)):
+    for name, least, most in (
+        ("attempts", 1, 1000), ("minutes", 1, 1440), ("ban_attempts", 0, 10000), ("ban_seconds", 1, 30 * 86400)
+    ):  # fmt: skip
         numbers[name] = reader.get(fields, name, int, getattr(Guard, name), here)
-        if not 1 <= numbers[name] <= most:
-            reader.problem((*here, name), f"is {numbers[name]}; it can be 1 to {most}")
+        if not least <= numbers[name] <= most:
+            reader.problem((*here, name), f"is {numbers[name]}; it can be {least} to {most}")
     users = reader.items(fields.get("users", list(Guard.users)), (*here, "users"))
     for index, user in enumerate(users):
         if not isinstance(user, str) or not user:

@@ -235,8 +235,13 @@ def render_bans(answer: dict[str, Any]) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
     rows = [(ban["address"], at(ban["since"]), at(ban["until"]), ban["reason"] or "-") for ban in answer["bans"]]
-    text = table(("ADDRESS", "SINCE", "UNTIL", "REASON"), rows) if rows else "Nobody is banned."
-    return text if answer["enforced"] else f"NOT IN FORCE: see jellyfin-ports status\n{text}"
+    parts = [table(("ADDRESS", "SINCE", "UNTIL", "REASON"), rows) if rows else "Nobody is banned."]
+    if not answer["enforced"]:
+        parts.insert(0, "NOT IN FORCE: see jellyfin-ports status")
+    if answer.get("logins"):
+        refused = [(entry["address"], at(entry["until"])) for entry in answer["logins"]]
+        parts.append("\n" + table(("NO LOGIN FROM", "UNTIL"), refused))
+    return "\n".join(parts)
 
 
 __all__ = ["ConfigError", "collect", "generation", "healthy", "render", "render_bans"]

@@ -31,6 +31,9 @@ HOMES = 4096  # accounts that somebody logged in to
 KNOWN_ADDRESSES = 64  # for each of these
 LIFTED = 256
 PENDING_WAIT = 1.0
+# An account is closed to strangers after the tries of so many addresses, so that one stranger alone closes none.
+ACCOUNT_SHARE = 4
+_TRIES = 64  # remembered of an address that is never cut off
 
 SUCCESS, FAILURE, NOTHING = "success", "failure", "nothing"
 
@@ -52,7 +55,11 @@ def account_name(name: str) -> str:
 class Policy:
     attempts: int = 5
     seconds: float = 600.0
-    ban_attempts: int = 50
+    ban_attempts: int = 50  # 0: nobody is cut off
+
+    @property
+    def account_attempts(self) -> int:
+        return self.attempts * ACCOUNT_SHARE
 
 
 @dataclass(frozen=True)
@@ -86,10 +93,13 @@ class _Counter:
             del self.failures[0]
         return len(self.failures)
 
+    def limit(self, policy: Policy) -> int:
+        return policy.attempts
+
     def add(self, now: float, other: str, policy: Policy) -> None:
         self.recent(now, policy.seconds)
         self.failures.append((now, other))
-        if len(self.failures) >= policy.attempts:
+        if len(self.failures) >= self.limit(policy):
             self.until = now + policy.seconds
             self.failures.clear()
 
@@ -97,7 +107,7 @@ class _Counter:
         if self.until > now:
             return self.until - now
         # Those under way count as failed until the server has said otherwise: many at once gain nothing.
-        return PENDING_WAIT if self.recent(now, policy.seconds) + self.pending >= policy.attempts else 0.0
+        return PENDING_WAIT if self.recent(now, policy.seconds) + self.pending >= self.limit(policy) else 0.0
 
     def forgive(self, other: str) -> None:
         self.failures = [failure for failure in self.failures if failure[1] != other]
@@ -118,6 +128,9 @@ class _Address(_Counter):
 @dataclass
 class _Account(_Counter):
     blamed: set[str] = field(default_factory=set)  # the addresses that brought on `until`
+
+    def limit(self, policy: Policy) -> int:
+        return policy.account_attempts
 
 
 @dataclass
@@ -345,6 +358,9 @@ class Attempts:
 
     def _enough(self, address: _Address, now: float) -> bool:
         self.changed = True
+        if not self.policy.ban_attempts:
+            self._bound(address.tries, _TRIES)
+            return False
         if len(address.tries) < self.policy.ban_attempts:
             return False
         address.tries.clear()
@@ -449,12 +465,12 @@ class Attempts:
         def fill(kept: Any, saved: list[Any]) -> None:
             # A clock that was set back meanwhile makes no refusal longer.
             kept.until = min(float(saved[0]) + shift, now + policy.seconds)
-            kept.failures = [(min(float(when) + shift, now), "") for when in saved[1][-policy.attempts :]]
+            kept.failures = [(min(float(when) + shift, now), "") for when in saved[1][-kept.limit(policy) :]]
 
         for key, saved in list(data["addresses"].items())[-ADDRESSES:]:
             address = made._addresses[network_key(key.partition("/")[0])] = _Address()
             fill(address, saved)
-            for number in range(min(int(saved[2]), policy.ban_attempts - 1)):
+            for number in range(min(int(saved[2]), (policy.ban_attempts or _TRIES) - 1)):
                 address.tries[b"%d" % number] = _Attempt("", now, -math.inf)
         for key, saved in list(data["accounts"].items())[-ACCOUNTS:]:
             fill(made._accounts.setdefault(str(key), _Account()), saved)

@@ -176,7 +176,7 @@ class Guard(Relay):
         if verdict.counted:
             self._say(connection, status)
         if verdict.ban:
-            if connection.direct and connection.address not in self.config.trusted_proxies:
+            if connection.direct and connection.address not in self.config.connections.exempt:
                 task = self.loop.create_task(self._cut_off(connection.address))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
