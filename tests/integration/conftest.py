@@ -98,6 +98,35 @@ outside = _host_fixture("outside")
 acme = _host_fixture("acme")
 
 
+# The tests of the proxies: one lab for all of their modules, and each proxy deployed once for all tests that want it as it comes.
+PROXIES = os.environ.get("JELLYNET_PROXIES", "nginx,apache,haproxy,caddy,traefik,caddy-new").split(",")
+
+
+@pytest.fixture(scope="session")
+def proxy_lab(pytestconfig: pytest.Config) -> Iterator[Any]:
+    """The lab of reverse_proxy.toml that `--lab` names, or one of its own."""
+    import reverse_proxy_edge
+
+    given = pytestconfig.getoption("--lab")
+    pytestconfig.option.lab = given or "proxies"
+    yield reverse_proxy_edge.up(pytestconfig.option.lab)
+    if not given:
+        reverse_proxy_edge.down(pytestconfig.option.lab)
+    pytestconfig.option.lab = given
+
+
+@pytest.fixture(scope="session", params=PROXIES)
+def proxied(proxy_lab: Any, request: pytest.FixtureRequest) -> Any:
+    """The edge with this proxy deployed, whatever stood there before: each proxy but the first is switched to.
+
+    pytest keeps the tests of one proxy together, in the order of the modules: what deploys it otherwise comes last.
+    """
+    for domain in proxy_lab.domains:
+        proxy_lab.server(domain, "start")
+    proxy_lab.deploy(request.param)
+    return proxy_lab
+
+
 @dataclass
 class Answer:
     """What curl got."""

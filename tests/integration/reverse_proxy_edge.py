@@ -160,6 +160,8 @@ class Client(Host):
 class Edge(Host):
     """The edge and what belongs to it."""
 
+    domains = tuple(PORTS)
+
     def __init__(self, lab: str) -> None:
         super().__init__(lab, "edge")
         topology = labs.known(lab)

@@ -1,6 +1,7 @@
 """A server for the tests of the proxies that answers with what it was asked: the request as it arrived, byte for byte.
 
 It says what it is and plays Jellyfin only as far as the roles look (`/System/Info/Public`). Behaviour is chosen by the path's last part.
+While there is a file /tmp/mirror-PORT.wire, each request is added to it as it came on the wire, even one that this refuses.
 Standard library alone, because it runs on the hosts of the lab: `mirror.py PORT [--wizard]` (`--wizard`: the first-run wizard is not done).
 """
 
@@ -9,15 +10,42 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import socketserver
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote
 
 SIZE = 96 * 1024 * 1024
 BLOCK = bytes(range(256)) * 1024
 ETAG = '"mirror"'
+WIRE = 1 << 18
+
+
+class Wire:
+    """What is read from a connection, and the bytes of the request under way; http.server tidies what it tells."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self.taken = file, b""
+
+    def readline(self, limit: int = -1) -> bytes:
+        return self._seen(self._file.readline(limit))
+
+    def read(self, size: int = -1) -> bytes:
+        return self._seen(self._file.read(size))
+
+    def read1(self, size: int = -1) -> bytes:
+        return self._seen(self._file.read1(size))
+
+    def _seen(self, data: bytes) -> bytes:
+        if len(self.taken) < WIRE:
+            self.taken += data
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 class Mirror(BaseHTTPRequestHandler):
@@ -25,9 +53,34 @@ class Mirror(BaseHTTPRequestHandler):
     server_version = "Mirror"
     wizard_done = True
 
+    def setup(self) -> None:
+        super().setup()
+        self.wire: Any = Wire(self.rfile)
+        self.rfile = self.wire
+
     def handle_one_request(self) -> None:
         self.began = time.monotonic()
-        super().handle_one_request()
+        self.wire.taken = b""
+        self.target = self.path = self.command = ""
+        try:
+            super().handle_one_request()
+        finally:
+            self._record()
+
+    def _record(self) -> None:
+        kept = f"/tmp/mirror-{self.server.server_port}.wire"
+        if self.wire.taken and os.path.exists(kept):
+            line = json.dumps(self.wire.taken.decode("latin-1")).encode() + b"\n"
+            handle = os.open(kept, os.O_WRONLY | os.O_APPEND)
+            os.write(handle, line)
+            os.close(handle)
+
+    def parse_request(self) -> bool:
+        taken = super().parse_request()
+        # The target as it came: http.server makes one slash of the first two.
+        words = self.raw_requestline.decode("latin-1").split(" ")
+        self.target = words[1] if len(words) > 1 else ""
+        return taken
 
     def _serve(self) -> None:
         path = unquote(self.path.split("?")[0])
@@ -39,7 +92,11 @@ class Mirror(BaseHTTPRequestHandler):
             return self._public()
         return action() if action else self._echo()
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = do_PATCH = _serve
+    def __getattr__(self, name: str) -> Any:
+        """Any method at all."""
+        if name.startswith("do_"):
+            return self._serve
+        raise AttributeError(name)
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -70,7 +127,7 @@ class Mirror(BaseHTTPRequestHandler):
         seen = {
             "mirror": self.server.server_port,
             "method": self.command,
-            "path": self.path,
+            "path": self.target,
             "headers": [[name, value] for name, value in self.headers.items()],
             "body": read,
             "first": round(first, 2),
@@ -83,7 +140,8 @@ class Mirror(BaseHTTPRequestHandler):
             while size := int(self.rfile.readline().split(b";")[0], 16):
                 yield self.rfile.read(size)
                 self.rfile.readline()
-            self.rfile.readline()
+            while self.rfile.readline().strip():  # the trailers
+                pass
             return
         left = int(self.headers.get("Content-Length") or 0)
         while left:
@@ -177,7 +235,7 @@ class Mirror(BaseHTTPRequestHandler):
             text = bytes(byte ^ mask[index % 4] for index, byte in enumerate(self.rfile.read(length)))
             if head[0] & 0x0F == 8:
                 return
-            said = f"{self.path} {text.decode()}".encode()[:125]
+            said = f"{self.target} {text.decode()}".encode()[:125]
             self.wfile.write(bytes([0x81, len(said)]) + said)
 
     def log_message(self, *_: object) -> None:

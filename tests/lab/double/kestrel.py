@@ -187,7 +187,7 @@ def _character(data: bytes, at: int) -> tuple[bytes, int]:
         if more < 0 or more & 0xC0 != 0x80:
             return b"", at
         value = value << 6 | more & 0x3F
-        if left == 1 and 0x360 <= value <= 0x37F or left == 2 and value >= 0x110:  # surrogates; above U+10FFFF
+        if (left == 1 and 0x360 <= value <= 0x37F) or (left == 2 and value >= 0x110):  # surrogates; above U+10FFFF
             return b"", at
         at = after
         octets.append(more)
@@ -328,10 +328,10 @@ def _host_holds(head: Head, newer: bool) -> bool:
 def _body(head: Head, newer: bool) -> tuple[int, int | None, bool]:
     """Http/Http1MessageBody.cs, For: status, the body's length (None: chunked), whether the connection stays."""
     connection = {part.strip().lower() for value in head.values(b"connection") for part in value.split(b",")}
-    keep = newer and b"close" not in connection or not newer and b"keep-alive" in connection
+    keep = (newer and b"close" not in connection) or (not newer and b"keep-alive" in connection)
     lengths = head.values(b"content-length")
     # HttpHeaders.cs, AppendContentLength: one number that fits into 63 bits; a plus before it is taken.
-    if len(lengths) > 1 or lengths and not (re.fullmatch(rb"[+]?[0-9]+", lengths[0]) and int(lengths[0]) < 1 << 63):
+    if len(lengths) > 1 or (lengths and not (re.fullmatch(rb"[+]?[0-9]+", lengths[0]) and int(lengths[0]) < 1 << 63)):
         return 400, 0, False
     encodings = head.values(b"transfer-encoding")
     # An upgrade is no matter of the request's body where it has one.
@@ -374,7 +374,9 @@ def routes_to(path: str, base: str = "") -> str | None:
         if tuple(segments[: len(route)]) == route:
             return "/" + "/".join(route)
     for route in LOGIN:
-        if len(segments) == len(route) and all(want in ("*", got) and got for want, got in zip(route, segments, strict=True)):
+        if len(segments) == len(route) and all(
+            want in ("*", got) and got for want, got in zip(route, segments, strict=True)
+        ):
             return "/" + "/".join(route)
     return None
 
