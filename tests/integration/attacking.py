@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import reverse_proxy_edge as lab
+import yaml
 from reverse_proxy_edge import PORTS, Client, Edge
 
 HERE = Path(__file__).resolve().parent
@@ -21,8 +22,27 @@ import _request_rules as rules  # noqa: E402
 import kestrel  # noqa: E402
 
 TARGET = re.compile(rules.TARGET)
+DROPPED: tuple[str, ...] = tuple(
+    yaml.safe_load((lab.ROOT / "roles/reverse_proxy/vars/main.yml").read_text())["_reverse_proxy_dropped_headers"]
+)
 PYTHON = "/opt/clients/bin/python"
 Try = dict[str, Any]
+
+
+@dataclass
+class Arrival:
+    """A request as the mirror got it."""
+
+    wire: bytes
+
+    def __post_init__(self) -> None:
+        head, end, self.body = re.split(rb"(\n\r?\n)", self.wire + b"\n\n", maxsplit=1)
+        self.head = kestrel.read_head(head + end)
+        self.marks = [mark.decode("latin-1") for mark in re.findall(rb"\nx-try:[ \t]*(\S*)", head, re.I)]
+        self.target = self.wire.partition(b"\n")[0].partition(b" ")[2].rpartition(b" HTTP/")[0]
+
+    def __str__(self) -> str:
+        return f"{self.wire[:400]!r}"
 
 
 @dataclass
@@ -31,27 +51,33 @@ class Attack:
 
     tries: list[Try]
     answers: dict[str, Any]
-    arrived: list[kestrel.Head]
-    wires: list[bytes]
+    arrived: list[Arrival]
     seconds: float
-    by_try: dict[str, list[kestrel.Head]] = field(default_factory=dict)
-    stray: list[bytes] = field(default_factory=list)  # arrived, and no request of ours as we sent it
+    again: list[str]  # sent twice, because the connection ended
+    by_try: dict[str, list[Arrival]] = field(default_factory=dict)
+    stray: list[str] = field(default_factory=list)  # arrived, and no request of ours as we sent it
 
     def __post_init__(self) -> None:
         known = {one["id"] for one in self.tries}
-        for head, wire in zip(self.arrived, self.wires, strict=True):
-            marks = [mark.decode("latin-1") for mark in re.findall(rb"\nx-try:[ \t]*(\S*)", wire, re.I)]
-            if len(marks) == 1 and marks[0] in known:
-                self.by_try.setdefault(marks[0], []).append(head)
+        for arrival in self.arrived:
+            if len(arrival.marks) == 1 and arrival.marks[0] in known:
+                self.by_try.setdefault(arrival.marks[0], []).append(arrival)
             else:
-                self.stray.append(wire[:300])
+                self.stray.append(str(arrival))
 
     def counts(self) -> str:
         """One line: how many were sent and what came of them."""
         said = Counter(str(status) for status in self.answers.values())
-        return f"{len(self.tries)} sent, {len(self.arrived)} arrived; " + ", ".join(
-            f"{status}: {count}" for status, count in sorted(said.items())
-        )
+        often = [f"{status}: {count}" for status, count in sorted(said.items(), key=lambda item: -item[1])[:12]]
+        return f"{len(self.tries)} sent, {len(self.arrived)} arrived; {', '.join(often)}; {self.seconds} s"
+
+    def doubled(self, mark: str) -> bool:
+        """Whether one request arrived as two."""
+        return len(self.by_try.get(mark, [])) > 1 + self.again.count(mark)
+
+    def sent(self, mark: str) -> str:
+        one = next(one for one in self.tries if one["id"] == mark)
+        return repr(one.get("raw") or [one["fields"], one.get("trailers")])[:500]
 
 
 def prepare(edge: Edge) -> None:
@@ -73,8 +99,7 @@ def attack(
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout)
     lines = [json.loads(line).encode("latin-1") for line in edge.shell(f"cat {wire}; rm {wire}").splitlines()]
-    heads = [kestrel.read_head(re.split(rb"(?<=\n)\r?\n", line, maxsplit=1)[0] + b"\r\n") for line in lines]
-    return Attack(tries, told["answers"], heads, lines, told["seconds"])
+    return Attack(tries, told["answers"], list(map(Arrival, lines)), told["seconds"], told["again"])
 
 
 def h1(
@@ -115,3 +140,37 @@ def one(version: str, number: object, target: bytes, domain: str, method: bytes 
 
 def accepted(target: bytes) -> bool:
     return TARGET.search(target.decode("latin-1")) is not None and not target.endswith(b"\n")
+
+
+def wrongs(arrival: Arrival, client: str, domain: str, base: str = "") -> list[str]:
+    """What is wrong with a request that arrived from the Internet: who it says that it is from, where it leads, where it ends."""
+    head, found = arrival.head, []
+    if head.reading.status != 200:
+        return [f"the server refuses the target: {head.reading.status}"]
+    if not head.fields:  # it refuses the head as a whole
+        return []
+    told = {"X-Forwarded-For": client, "X-Forwarded-Proto": "https", "X-Forwarded-Host": domain, "Host": domain}
+    for name, value in told.items():
+        values = head.values(name.encode())
+        if values != [value.encode()]:
+            found.append(f"{name} is {values}")
+    found += [f"{name} is there" for name in DROPPED if head.values(name.encode())]
+    # Names that a framework could take for the others; no server of ours does, and none shall be tempted.
+    plain = [key.lower().replace(b"_", b"-").strip().decode("latin-1") for key, _ in head.fields]
+    found += [f"{name} is there {plain.count(name.lower())} times" for name in told if plain.count(name.lower()) > 1]
+    nominated = {part.strip().lower() for value in head.values(b"connection") for part in value.split(b",")}
+    if nominated - {b"", b"close", b"keep-alive", b"upgrade"}:
+        found.append(f"Connection is {head.values(b'connection')}")
+    if [value.lower() for value in head.values(b"upgrade")] not in ([], [b"websocket"]):
+        found.append(f"Upgrade is {head.values(b'upgrade')}")
+    codings, lengths = head.values(b"transfer-encoding"), head.values(b"content-length")
+    if len(codings) + len(lengths) > 1 or [coding.lower() for coding in codings] not in ([], [b"chunked"]):
+        found.append(f"its end is doubtful: {codings} {lengths}")
+    if lengths and not (re.fullmatch(rb"[0-9]+", lengths[0]) and int(lengths[0]) < 1 << 63):
+        found.append(f"Content-Length is {lengths}")
+    if codings:
+        trailers = [name.lower() for name, _ in kestrel.read_chunked(arrival.body).trailers]
+        found += [f"{name} is a trailer" for name in (*told, *DROPPED) if name.lower().encode() in trailers]
+    if route := kestrel.routes_to(head.reading.path, base):
+        found.append(f"leads to {route}")
+    return found

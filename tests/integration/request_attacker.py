@@ -4,8 +4,8 @@ It runs on a client host; HTTP/3 alone needs more than the standard library (aio
     {"host": ADDRESS, "name": SNI, "version": "1.1" | "2" | "3", "tries": [TRY...]}
     TRY for 1.1: {"id": ID, "raw": BYTES, "head": whether it is HEAD, "alone": whether to give it a connection of its own and hear all answers}
     TRY for 2, 3: {"id": ID, "fields": [[NAME, VALUE]...], "body": BYTES | null, "trailers": [[NAME, VALUE]...]}
-with bytes as text in Latin-1. Standard output: {ID: STATUS}, or a list of them where a try is alone; 0 is a connection that ended or was silent,
--1 a stream that was reset.
+with bytes as text in Latin-1. Standard output: {"answers": {ID: STATUS}, "again": [ID...], "seconds": NUMBER}, a list of statuses where a try is
+alone; 0 is a connection that ended or was silent, -1 a stream that was reset. `again` was sent twice, because its connection ended.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 PATIENCE = 4.0  # seconds for an answer
-SILENCE = 0.7  # after which a try that is alone has heard all
-WORKERS = 8
+SILENCE = 0.6  # after which a try that is alone has heard all
+WORKERS, WAITING = 8, 64  # connections at a time; those that wait for silence cost nothing
 STREAMS = 32  # at a time
 Try = dict[str, Any]
 
@@ -58,6 +58,7 @@ class Line:
 
     def __init__(self, job: dict[str, Any], made: ssl.SSLContext) -> None:
         self.job, self.made = job, made
+        self.again: list[str] = job.setdefault("again", [])
         self.pipe: socket.socket | None = None
         self.left = b""
 
@@ -65,7 +66,10 @@ class Line:
         """Once more on a fresh connection where a kept one turns out to be closed."""
         kept = self.pipe is not None
         status = self._ask(one)
-        return self._ask(one) if status == 0 and kept else status
+        if status == 0 and kept:
+            self.again.append(one["id"])
+            status = self._ask(one)
+        return status
 
     def _ask(self, one: Try) -> int:
         try:
@@ -146,7 +150,7 @@ def alone(job: dict[str, Any], one: Try, made: ssl.SSLContext) -> list[int]:
 def http1(job: dict[str, Any]) -> dict[str, Any]:
     made = context("http/1.1")
     answers: dict[str, Any] = {}
-    turns = iter(job["tries"])
+    turns = iter([one for one in job["tries"] if not one.get("alone")])
     lock = threading.Lock()
 
     def work() -> None:
@@ -156,10 +160,15 @@ def http1(job: dict[str, Any]) -> dict[str, Any]:
                 one = next(turns, None)
             if one is None:
                 return line.close()
-            answers[one["id"]] = alone(job, one, made) if one.get("alone") else line.ask(one)
+            answers[one["id"]] = line.ask(one)
 
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for done in [pool.submit(work) for _ in range(WORKERS)]:
+    def by_itself(one: Try) -> None:
+        answers[one["id"]] = alone(job, one, made)
+
+    with ThreadPoolExecutor(WAITING) as pool:
+        waiting = [pool.submit(work) for _ in range(WORKERS)]
+        waiting += [pool.submit(by_itself, one) for one in job["tries"] if one.get("alone")]
+        for done in waiting:
             done.result()
     return answers
 
@@ -324,16 +333,20 @@ def http2(job: dict[str, Any]) -> dict[str, int]:
     with ThreadPoolExecutor(4) as pool:
         for done in [pool.submit(run, take, STREAMS, lambda which: careful.append(by_id[which])) for _ in range(4)]:
             done.result()
+        job["again"] = [one["id"] for one in careful]
         for done in [pool.submit(run, again, 1, lambda which: answers.setdefault(which, 0)) for _ in range(4)]:
             done.result()
     return answers
 
 
 def main() -> None:
+    sys.setswitchinterval(0.0005)  # many threads that wait for a few bytes each
     job = json.load(sys.stdin)
     begun = time.monotonic()
     answers = {"1.1": http1, "2": http2}[job["version"]](job)
-    json.dump({"answers": answers, "seconds": round(time.monotonic() - begun, 1)}, sys.stdout)
+    json.dump(
+        {"answers": answers, "again": job.get("again", []), "seconds": round(time.monotonic() - begun, 1)}, sys.stdout
+    )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import attacking
+import heads
 import kestrel
 import pytest
 import spellings
@@ -46,7 +47,7 @@ def test_no_spelling_leads_to_a_protected_route(edge: Edge, domain: str, version
     targets = [target for path in spellings.PROTECTED for target in spellings.of(path, BASES[domain], domain)]
     tries = [attacking.one(version, number, target, domain) for number, target in enumerate(targets)]
     seen = attack(edge, domain, version, tries)
-    print(f"\n{edge.proxy}, HTTP/{version}, {domain}: {seen.counts()} in {seen.seconds} s")
+    print(f"\n{edge.proxy}, HTTP/{version}, {domain}: {seen.counts()}")
     reached, altered, answered = judged(seen, targets, domain)
     print(
         f"reached: {len(reached)}, altered: {len(altered)}, answered otherwise: {len(answered)}, stray: {len(seen.stray)}"
@@ -64,12 +65,12 @@ def judged(seen: Attack, targets: list[bytes], domain: str) -> tuple[list[str], 
     for number, target in enumerate(targets):
         words = f"{target[:120]!r}"
         arrived = seen.by_try.get(str(number), [])
-        for head in arrived:
-            route = kestrel.routes_to(head.reading.path, BASES[domain])
-            if route or head.reading.status != 200:
-                reached.append(f"{words}: {route or 'the server refuses it'}, as {head.reading.raw[:120]!r}")
-            if head.reading.raw.encode("latin-1") != target or len(arrived) > 1:
-                altered.append(f"{words}: {[head.reading.raw[:120] for head in arrived]}")
+        for arrival in arrived:
+            route = kestrel.routes_to(arrival.head.reading.path, BASES[domain])
+            if route or arrival.head.status != 200:
+                reached.append(f"{words}: {route or 'the server refuses it'}, as {arrival.target[:120]!r}")
+            if arrival.target != target or seen.doubled(str(number)):
+                altered.append(f"{words}: {[arrival.target[:120] for arrival in arrived]}")
         status = seen.answers[str(number)]
         text = target.decode("latin-1")
         if not attacking.accepted(target):
@@ -79,7 +80,104 @@ def judged(seen: Attack, targets: list[bytes], domain: str) -> tuple[list[str], 
         elif BASES[domain] and not re.match(r"/jellyfin(?:/|$|[?])", text):
             right = status in (404, 403, 200) if arrived else status in (404, 403)
         else:
-            right = (len(arrived) == 1 and status == 200) or status in (301, 308)
+            right = (bool(arrived) and status == 200) or status in (301, 308)
         if not right:
             answered.append(f"{words}: {status}, arrived {len(arrived)} times")
     return reached, altered, answered
+
+
+# 2. What legitimate clients ask for
+
+
+def routes(domain: str) -> list[tuple[str, str]]:
+    """Method and target of all that has to pass, below the site's path; one of each."""
+    listed = [line.split("\t") for line in ROUTES.read_text().splitlines() if not line.startswith("#")]
+    return [(method, BASES[domain] + target) for method, target, _route in listed]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("domain", BASES)
+def test_what_clients_ask_for_arrives_as_it_was_sent(edge: Edge, domain: str, version: str) -> None:
+    guarded, login = protected(domain), re.compile(rules.login(BASES[domain]))
+    wanted = [
+        (method, target) for method, target in routes(domain) if method in rules.METHODS and not login.search(target)
+    ]
+    tries = [
+        attacking.one(version, number, target.encode(), domain, method.encode())
+        for number, (method, target) in enumerate(wanted)
+    ]
+    seen = attack(edge, domain, version, tries)
+    passed = [number for number, (_, target) in enumerate(wanted) if not guarded.search(target)]
+    print(f"\n{edge.proxy}, HTTP/{version}, {domain}, {len(passed)} of Jellyfin's own: {seen.counts()}")
+    missing = [
+        f"{wanted[number]}: {seen.answers[str(number)]}, {[arrival.target for arrival in seen.by_try.get(str(number), [])]}"
+        for number in passed
+        if [arrival.target.decode() for arrival in seen.by_try.get(str(number), [])] != [wanted[number][1]]
+    ]
+    assert missing == []
+    assert seen.stray == []
+    assert wrong(seen, edge, domain) == []
+
+
+# 3. Who it is from, and where it ends
+
+
+def wrong(seen: Attack, edge: Edge, domain: str) -> list[str]:
+    """All that is wrong with what arrived, with the try that it came of."""
+    found = []
+    for mark, arrivals in seen.by_try.items():
+        for arrival in arrivals:
+            wrongs = attacking.wrongs(arrival, edge.wan.address, domain, BASES[domain])
+            if wrongs or seen.doubled(mark):
+                found.append(f"{mark}: {wrongs or 'arrived twice'}; sent {seen.sent(mark)}; arrived {arrival}")
+    return found
+
+
+HEADERS = (*heads.SET, *attacking.DROPPED)
+KINDS = {
+    "headers": ("1.1", lambda: heads.headers_h1(HEADERS, MEDIA)),
+    "headers over HTTP/2": ("2", lambda: heads.headers_h2(HEADERS, MEDIA)),
+    "pseudo-fields": ("2", lambda: heads.pseudo(MEDIA)),
+    "hosts": ("1.1", lambda: heads.hosts_h1(MEDIA)),
+    "framing": ("1.1", lambda: heads.framing(MEDIA)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_said_of_a_client_stays_and_a_request_ends_where_it_ends(edge: Edge, kind: str) -> None:
+    version, tries = KINDS[kind]
+    seen = attack(edge, MEDIA, version, tries())
+    found = wrong(seen, edge, MEDIA)
+    # A second request on the connection is one of its own, if all that we say of a client is said of it too.
+    stray = [
+        str(arrival)
+        for arrival in seen.arrived
+        if str(arrival) in seen.stray and attacking.wrongs(arrival, edge.wan.address, MEDIA)
+    ]
+    print(f"\n{edge.proxy}, {kind}: {seen.counts()}; wrong: {len(found)}, stray: {len(stray)}")
+    assert found == []
+    assert stray == []
+
+
+# 4. Methods
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_methods_are_a_list(edge: Edge, version: str) -> None:
+    listed, refused = heads.METHODS, (*heads.LAN_METHODS, *heads.OTHER_METHODS)
+    wan = attack(edge, MEDIA, version, heads.methods(MEDIA, version, "/x", (*listed, *refused), "wan"))
+    assert [mark for mark in wan.by_try if int(mark.split("-")[1]) >= len(listed)] == []
+    assert len(wan.by_try) == len(listed)
+    assert wan.stray == []
+    refusals = {str(wan.answers[f"wan-{len(listed) + number}"]): method for number, method in enumerate(refused)}
+    print(f"\n{edge.proxy}, HTTP/{version}: {wan.counts()}")
+    assert set(refusals) <= {"405", "[405]", "400", "[400]", "501", "[501]", "-1", "[]", "0"}, refusals
+    lan = attack(
+        edge,
+        MEDIA,
+        version,
+        heads.methods(MEDIA, version, "/dlna/x", (*heads.LAN_METHODS, *heads.OTHER_METHODS), "lan"),
+        edge.lan,
+    )
+    assert sorted(lan.by_try) == [f"lan-{number}" for number in range(len(heads.LAN_METHODS))]
+    assert lan.stray == []

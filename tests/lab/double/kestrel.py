@@ -349,6 +349,45 @@ def _body(head: Head, newer: bool) -> tuple[int, int | None, bool]:
     return 200, 0, keep
 
 
+@dataclass(frozen=True)
+class Body:
+    """A chunked body: its data, its trailers, and how many bytes it takes; `status` 0 where more has to come, 400 where it is malformed."""
+
+    status: int
+    data: bytes = b""
+    trailers: tuple[tuple[bytes, bytes], ...] = ()
+    size: int = 0
+
+
+def read_chunked(wire: bytes) -> Body:
+    """Http/Http1ChunkedEncodingMessageBody.cs, Read."""
+    data, at = b"", 0
+    while True:
+        # ParseChunkedPrefix: at least one digit, no more than fit into 31 bits; ParseExtension: to CRLF.
+        line = re.compile(rb"([0-9A-Fa-f]+)(;[^\r\n]*)?\r\n").match(wire, at)
+        if line is None:
+            partial = re.compile(rb"(?:[0-9A-Fa-f]{1,10}(?:;[^\r\n]*)?\r?)?").fullmatch(wire, at)
+            return Body(0 if partial else 400)
+        size, at = int(line.group(1), 16), line.end()
+        if len(line.group(1)) > 10 or size >= 1 << 31:
+            return Body(400)
+        if not size:
+            break
+        data += wire[at : at + size]
+        at += size
+        if not b"\r\n".startswith(wire[at : at + 2]):  # ParseChunkedSuffix
+            return Body(400)
+        if len(wire) < at + 2:
+            return Body(0)
+        at += 2
+    # ParseChunkedTrailer: trailers are read as fields are.
+    end = re.compile(rb"(?:[^\n]*[^\r\n][^\n]*\n)*\r?\n").match(wire, at)
+    if end is None:
+        return Body(0)
+    trailers = _fields(end.group())
+    return Body(400) if trailers is None else Body(200, data, trailers, end.end())
+
+
 # --- the route --------------------------------------------------------------------------------------------------------
 
 
