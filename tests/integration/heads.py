@@ -30,7 +30,9 @@ class Tries:
     def mark(self) -> str:
         return f"{self.kind}-{len(self.made)}"
 
-    def h1(self, fields: str = "", line: str = "GET /x HTTP/1.1", body: str = "", host: str | None = None, **more: Any) -> None:
+    def h1(
+        self, fields: str = "", line: str = "GET /x HTTP/1.1", body: str = "", host: str | None = None, **more: Any
+    ) -> None:
         """A head with its Host (`host` '': none) and these fields, each ending with CRLF."""
         first = f"Host: {self.domain}\r\n" if host is None else host
         raw = f"{line}\r\n{first}X-Try: {self.mark}\r\n{fields}\r\n{body}"
@@ -39,7 +41,9 @@ class Tries:
     def h2(self, *fields: tuple[str, str], **changed: Any) -> None:
         """The usual pseudo-fields but for what is changed (None: left out), then these."""
         pseudo = {":method": "GET", ":scheme": "https", ":authority": self.domain, ":path": "/x"}
-        pseudo |= {":" + name: value for name, value in changed.items() if name in ("method", "scheme", "authority", "path")}
+        pseudo |= {
+            ":" + name: value for name, value in changed.items() if name in ("method", "scheme", "authority", "path")
+        }
         more = {name: value for name, value in changed.items() if name in ("body", "trailers")}
         listed = [[name, value] for name, value in pseudo.items() if value is not None]
         self.made.append({"id": self.mark, "fields": [*listed, *map(list, fields), ["x-try", self.mark]], **more})
@@ -47,7 +51,12 @@ class Tries:
 
 def claims(name: str) -> str:
     """A value that would count if it got through."""
-    return {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "http", "Forwarded": f"for={EVIL}"}.get(name, EVIL)
+    return {
+        "Host": "evil.example",
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Proto": "http",
+        "Forwarded": f"for={EVIL}",
+    }.get(name, EVIL)
 
 
 def headers_h1(names: tuple[str, ...], domain: str) -> list[Try]:
@@ -70,7 +79,14 @@ def headers_h1(names: tuple[str, ...], domain: str) -> list[Try]:
         made.h1(f"{websocket}Connection: Upgrade, {name}\r\n{own}", alone=True)
         made.h1(f"{websocket}Connection: keep-alive, Upgrade\r\nConnection: {name}\r\n", alone=True)
         if name != "Host":
-            for spelled in (name, name.lower(), name.upper(), name.replace("-", "_"), name.swapcase(), name.replace("-", "_", 1)):
+            for spelled in (
+                name,
+                name.lower(),
+                name.upper(),
+                name.replace("-", "_"),
+                name.swapcase(),
+                name.replace("-", "_", 1),
+            ):
                 made.h1(f"{spelled}: {value}\r\n")
                 made.h1(f"{spelled}:{value}\r\n{spelled}: {value}\r\n")
             made.h1(f"{name}:\r\n")
@@ -85,7 +101,11 @@ def headers_h1(names: tuple[str, ...], domain: str) -> list[Try]:
         ):  # fmt: skip
             made.h1(odd)
         chunked = "Transfer-Encoding: chunked\r\n"
-        for trailer, said in ((f"{name}: {value}", f"Trailer: {name}\r\n"), (f"{name}: {value}", ""), (f"{name.upper()}:{value}", "TE: trailers\r\n")):
+        for trailer, said in (
+            (f"{name}: {value}", f"Trailer: {name}\r\n"),
+            (f"{name}: {value}", ""),
+            (f"{name.upper()}:{value}", "TE: trailers\r\n"),
+        ):
             made.h1(chunked + said, "POST /x HTTP/1.1", f"3\r\nabc\r\n0\r\n{trailer}\r\n\r\n")
         made.h1(chunked, "POST /x HTTP/1.1", f"3;{name}={value}\r\nabc\r\n0\r\n\r\n")
     return made.made
@@ -102,7 +122,18 @@ def headers_h2(names: tuple[str, ...], domain: str) -> list[Try]:
             for spelled in (low, low.replace("-", "_"), low.replace("-", "_", 1)):
                 made.h2((spelled, value))
                 made.h2((spelled, value), (spelled, value))
-        for odd in (name, low + " ", " " + low, low + "\x00", "\t" + low, low + ":", ":" + low, low + "\r\nx", low + "\xa0", "\x0b" + low):
+        for odd in (
+            name,
+            low + " ",
+            " " + low,
+            low + "\x00",
+            "\t" + low,
+            low + ":",
+            ":" + low,
+            low + "\r\nx",
+            low + "\xa0",
+            "\x0b" + low,
+        ):
             made.h2((odd, value))
         for end in ("\r\n", "\n", "\r", "\x00", "\x0b", "\r\n "):
             made.h2(("x-a", f"b{end}{name}: {value}"))
@@ -135,7 +166,15 @@ def pseudo(domain: str) -> list[Try]:
     made.h2(authority=None)
     for scheme in ("http", "HTTPS", "", "ftp", "https://evil/x", "https:", "http\r\nX-Forwarded-For: " + EVIL, "wss"):
         made.h2(scheme=scheme)
-    for method in ("GET\r\nX-A: b", f"GET {INNER} HTTP/1.1\r\nHost: {domain}\r\n\r\nGET", "GET ", " GET", "G\x00T", "G T", ""):
+    for method in (
+        "GET\r\nX-A: b",
+        f"GET {INNER} HTTP/1.1\r\nHost: {domain}\r\n\r\nGET",
+        "GET ",
+        " GET",
+        "G\x00T",
+        "G T",
+        "",
+    ):
         made.h2(method=method)
     for fields in (
         [("transfer-encoding", "chunked")], [("content-length", "0"), ("transfer-encoding", "chunked")], [("content-length", "3")],
@@ -148,7 +187,14 @@ def pseudo(domain: str) -> list[Try]:
         made.h2(*fields, method="POST", body="abcdef")
         made.h2(*fields, method="GET", body=smuggled)
         made.h2(*fields)
-    for protocol, path in (("websocket", INNER), ("websocket", "/a/.." + INNER), ("connect-udp", INNER), ("x", "/x"), ("", INNER), ("h2c", INNER)):
+    for protocol, path in (
+        ("websocket", INNER),
+        ("websocket", "/a/.." + INNER),
+        ("connect-udp", INNER),
+        ("x", "/x"),
+        ("", INNER),
+        ("h2c", INNER),
+    ):
         made.h2((":protocol", protocol), method="CONNECT", path=path)
         made.h2((":protocol", protocol), method="GET", path="/x")
     made.h2(method="CONNECT", scheme=None, path=None)
@@ -234,7 +280,17 @@ def framing(domain: str) -> list[Try]:
         post(f"Content-Length: {number}\r\n", "abc" + inner)
         post(f"Content-Length: 3\r\nContent-Length: {number}\r\n", "abc" + inner)
         post(f"Content-Length: {number}\r\n{chunked}", empty + inner)
-    for name in ("Content-Length ", " Content-Length", "Content_Length", "Content-Length\x00", "X\r\n Content-Length", "X: y\nContent-Length", "X: y\rContent-Length", "content-length", "Content-Length\x0b"):
+    for name in (
+        "Content-Length ",
+        " Content-Length",
+        "Content_Length",
+        "Content-Length\x00",
+        "X\r\n Content-Length",
+        "X: y\nContent-Length",
+        "X: y\rContent-Length",
+        "content-length",
+        "Content-Length\x0b",
+    ):
         post(f"{name}: {len(inner)}\r\n", inner)
     size = f"{len(inner):x}"
     for first in sizes(size):

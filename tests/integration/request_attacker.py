@@ -176,6 +176,7 @@ def http1(job: dict[str, Any]) -> dict[str, Any]:
 # --- HTTP/2 (RFC 9113, RFC 7541) ------------------------------------------------------------------------------------
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
+REFUSED_STREAM = 7
 END_STREAM, END_HEADERS, PADDED, PRIORITY = 1, 4, 8, 0x20
 # The digits of RFC 7541, appendix B.
 DIGITS = {
@@ -245,6 +246,7 @@ class Http2:
         self.stream = -1
         self.left = b""
         self.under_way: dict[int, str] = {}
+        self.refused: list[str] = []
 
     def send(self, one: Try) -> None:
         self.stream += 2
@@ -284,7 +286,11 @@ class Http2:
                 if int.from_bytes(payload[4:8], "big"):
                     raise Gone
             elif kind == RST_STREAM and stream in self.under_way:
-                yield self.under_way.pop(stream), -1
+                which = self.under_way.pop(stream)
+                if payload[3] == REFUSED_STREAM:  # not looked at: may be sent again (RFC 9113, section 8.7)
+                    self.refused.append(which)
+                else:
+                    yield which, -1
             elif kind == HEADERS and stream in self.under_way:
                 skip = (1 if flags & PADDED else 0) + (5 if flags & PRIORITY else 0)
                 status = status_in(payload[skip:])
@@ -315,6 +321,8 @@ def http2(job: dict[str, Any]) -> dict[str, int]:
                     return line.close()
                 for which, status in line.heard(PATIENCE):
                     answers[which] = status
+                while line.refused:
+                    ended(line.refused.pop())
             except (OSError, Gone, IndexError, ValueError):
                 if line is not None:
                     for which in line.under_way.values():

@@ -51,6 +51,7 @@ class Wire:
 class Mirror(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "Mirror"
+    disable_nagle_algorithm = True  # else each answer in two parts waits for 40 ms
     wizard_done = True
 
     def setup(self) -> None:

@@ -67,14 +67,14 @@ def judged(seen: Attack, targets: list[bytes], domain: str) -> tuple[list[str], 
         arrived = seen.by_try.get(str(number), [])
         for arrival in arrived:
             route = kestrel.routes_to(arrival.head.reading.path, BASES[domain])
-            if route or arrival.head.status != 200:
-                reached.append(f"{words}: {route or 'the server refuses it'}, as {arrival.target[:120]!r}")
+            if route:
+                reached.append(f"{words}: {route}, as {arrival.target[:120]!r}")
             if arrival.target != target or seen.doubled(str(number)):
                 altered.append(f"{words}: {[arrival.target[:120] for arrival in arrived]}")
         status = seen.answers[str(number)]
         text = target.decode("latin-1")
         if not attacking.accepted(target):
-            right = not arrived and (status == 400 or status in OTHER_REFUSALS and is_odd(target))
+            right = not arrived and (status == 400 or (status in OTHER_REFUSALS and is_odd(target)))
         elif guarded.search(text):
             right = not arrived and status == 403
         elif BASES[domain] and not re.match(r"/jellyfin(?:/|$|[?])", text):
