@@ -14,6 +14,7 @@ from typing import Any
 import reverse_proxy_edge as lab
 import yaml
 from reverse_proxy_edge import PORTS, Client, Edge
+from waiting import listens
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(lab.ROOT / "tests" / "lab" / "double"), str(lab.ROOT / "plugins" / "module_utils")]
@@ -26,14 +27,17 @@ DROPPED: tuple[str, ...] = tuple(
     yaml.safe_load((lab.ROOT / "roles/reverse_proxy/vars/main.yml").read_text())["_reverse_proxy_dropped_headers"]
 )
 PYTHON = "/opt/clients/bin/python"
+GUARD = 889
+PEER = "X-Jellynet-Peer"
 Try = dict[str, Any]
 
 
 @dataclass
 class Arrival:
-    """A request as the mirror got it."""
+    """A request as a mirror got it: the server's, or the one in the login guard's place."""
 
     wire: bytes
+    at_guard: bool = False
 
     def __post_init__(self) -> None:
         head, end, self.body = re.split(rb"(\n\r?\n)", self.wire + b"\n\n", maxsplit=1)
@@ -81,25 +85,42 @@ class Attack:
 
 
 def prepare(edge: Edge) -> None:
+    """The attacker on the clients, and a mirror where the login guard would be."""
     program = (HERE / "request_attacker.py").read_text()
     for client in (edge.wan, edge.lan):
         client.put("/root/attacker.py", program)
+    edge.shell(
+        f"systemctl is-active -q mirror-{GUARD} || systemd-run -q --collect --unit mirror-{GUARD} python3 /root/mirror.py {GUARD}"
+    )
+    listens(edge.shell, GUARD)
+
+
+def done_with(edge: Edge) -> None:
+    edge.shell(f"systemctl stop mirror-{GUARD}")
+
+
+def has_http3(edge: Edge) -> bool:
+    return ":443 " in edge.shell("ss -Hlun")
 
 
 def attack(
     edge: Edge, domain: str, version: str, tries: list[Try], client: Client | None = None, **more: Any
 ) -> Attack:
-    """Send them from the Internet (or from `client`) and collect what arrived at the domain's server."""
+    """Send them from the Internet (or from `client`) and collect what arrived at the domain's server and at the guard."""
     client = client or edge.wan
-    wire = f"/tmp/mirror-{PORTS[domain]}.wire"
-    edge.shell(f": > {wire}")
+    wires = [f"/tmp/mirror-{port}.wire" for port in (PORTS[domain], GUARD)]
+    edge.shell(f"for wire in {' '.join(wires)}; do : > $wire; done")
     address = edge.wan_address if client is edge.wan else lab.labs.known(edge.lab).hosts["edge"].addresses["lan"]
     job = {"host": address, "name": domain, "version": version, "tries": tries, **more}
     done = client.process(PYTHON, "/root/attacker.py", data=json.dumps(job), seconds=180)
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout)
-    lines = [json.loads(line).encode("latin-1") for line in edge.shell(f"cat {wire}; rm {wire}").splitlines()]
-    return Attack(tries, told["answers"], list(map(Arrival, lines)), told["seconds"], told["again"])
+    arrived = [
+        Arrival(json.loads(line).encode("latin-1"), wire is wires[1])
+        for wire in wires
+        for line in edge.shell(f"cat {wire}; rm {wire}").splitlines()
+    ]
+    return Attack(tries, told["answers"], arrived, told["seconds"], told["again"])
 
 
 def h1(
@@ -135,7 +156,12 @@ def h2(
 
 
 def one(version: str, number: object, target: bytes, domain: str, method: bytes = b"GET") -> Try:
+    """A request in either form; HTTP/3 has the fields of HTTP/2."""
     return h1(number, target, domain, method) if version == "1.1" else h2(number, target, domain, method)
+
+
+def is_login(route: str) -> bool:
+    return route.startswith(("/users", "/quickconnect"))
 
 
 def accepted(target: bytes) -> bool:
@@ -154,7 +180,10 @@ def wrongs(arrival: Arrival, client: str, domain: str, base: str = "") -> list[s
         values = head.values(name.encode())
         if values != [value.encode()]:
             found.append(f"{name} is {values}")
-    found += [f"{name} is there" for name in DROPPED if head.values(name.encode())]
+    peers = [client.encode()] if arrival.at_guard else []
+    if head.values(PEER.encode()) != peers:
+        found.append(f"{PEER} is {head.values(PEER.encode())}")
+    found += [f"{name} is there" for name in DROPPED if name != PEER and head.values(name.encode())]
     # Names that a framework could take for the others; no server of ours does, and none shall be tempted.
     plain = [key.lower().replace(b"_", b"-").strip().decode("latin-1") for key, _ in head.fields]
     found += [f"{name} is there {plain.count(name.lower())} times" for name in told if plain.count(name.lower()) > 1]
@@ -171,6 +200,7 @@ def wrongs(arrival: Arrival, client: str, domain: str, base: str = "") -> list[s
     if codings:
         trailers = [name.lower() for name, _ in kestrel.read_chunked(arrival.body).trailers]
         found += [f"{name} is a trailer" for name in (*told, *DROPPED) if name.lower().encode() in trailers]
-    if route := kestrel.routes_to(head.reading.path, base):
+    route = kestrel.routes_to(head.reading.path, base)
+    if route and not (arrival.at_guard and is_login(route)):
         found.append(f"leads to {route}")
     return found

@@ -209,8 +209,10 @@ def hosts(domain: str) -> tuple[str, ...]:
     return (
         f"{domain}:443", f"{domain}:8096", f"{domain}:", f"{domain}:x", f"{domain}:8096@evil", f"{domain}:443@evil.example", f"{domain}@evil", f"evil@{domain}",
         f"evil:x@{domain}", f"{domain}.", f"{domain}..", f".{domain}", domain.upper(), f"{domain}/", f"{domain}/x", f"{domain}?x", f"{domain}#x", f"{domain} ",
-        f" {domain}", f"{domain} evil", f"{domain}\tevil", f"{domain},evil", f"{domain}\\evil", f"{domain}%00", f"{domain}\x00evil", f"[{domain}]", f"http://{domain}",
-        "evil.example", "", "127.0.0.1:8196", "localhost", f"evil.example\r\nHost: {domain}", f"{domain}\r\nX-Forwarded-For: {EVIL}", f"x.{domain}", f"{domain}x",
+        f" {domain}", f"{domain} evil", f"{domain}\tevil", f"{domain},evil", f"{domain}\\evil", f"{domain}%00", f"{domain}\x00evil", f"[{domain}]",
+        f"http://{domain}",
+        "evil.example", "", "127.0.0.1:8196", "localhost", f"evil.example\r\nHost: {domain}", f"{domain}\r\nX-Forwarded-For: {EVIL}", f"x.{domain}",
+        f"{domain}x",
     )  # fmt: skip
 
 
@@ -271,12 +273,16 @@ def framing(domain: str) -> list[Try]:
         post(f"Transfer-Encoding: {coding}\r\n" + length % len(empty + inner), empty + inner)
         post(chunked + f"Transfer-Encoding: {coding}\r\n", empty + inner)
         post(f"Transfer-Encoding: {coding}\r\n" + chunked, empty + inner)
-    for name in ("Transfer-Encoding ", " Transfer-Encoding", "Transfer_Encoding", "Transfer-Encoding\t", "transfer-encoding", "TRANSFER-ENCODING", "Transfer-Encoding\x00",
-                 "\x0bTransfer-Encoding", "Transfer-Encoding\x0b", "X\r\n Transfer-Encoding", "X: y\rTransfer-Encoding", "X: y\nTransfer-Encoding", "Transfer\x00-Encoding", "Transfer-Encodin\xe7"):  # fmt: skip
+    for name in ("Transfer-Encoding ", " Transfer-Encoding", "Transfer_Encoding", "Transfer-Encoding\t", "transfer-encoding", "TRANSFER-ENCODING",
+    "Transfer-Encoding\x00",
+                 "\x0bTransfer-Encoding", "Transfer-Encoding\x0b", "X\r\n Transfer-Encoding", "X: y\rTransfer-Encoding", "X: y\nTransfer-Encoding",
+                 "Transfer\x00-Encoding", "Transfer-Encodin\xe7"):  # fmt: skip
         post(f"{name}: chunked\r\n", empty + inner)
         post(length % len(empty + inner) + f"{name}: chunked\r\n", empty + inner)
-    for number in ("18446744073709551616", "18446744073709551619", "9223372036854775808", "9223372036854775807", "4294967296", "4294967299", "-1", "-0", "+3", "3 ", " 3", "03",
-                   "000000000000000000000003", "0x3", "3,3", "3, 3", "3,4", "3;3", "3 3", "3\t", "3\x0b", "3\x00", "", " ", "3.0", "3e0", "a", "1_0", "\xb2", "3\r\n 3", "3\r\n\t", "0x", "٣".encode().decode("latin-1")):  # fmt: skip
+    for number in ("18446744073709551616", "18446744073709551619", "9223372036854775808", "9223372036854775807", "4294967296", "4294967299", "-1", "-0",
+    "+3", "3 ", " 3", "03",
+                   "000000000000000000000003", "0x3", "3,3", "3, 3", "3,4", "3;3", "3 3", "3\t", "3\x0b", "3\x00", "", " ", "3.0", "3e0", "a", "1_0",
+                   "\xb2", "3\r\n 3", "3\r\n\t", "0x", "٣".encode().decode("latin-1")):  # fmt: skip
         post(f"Content-Length: {number}\r\n", "abc" + inner)
         post(f"Content-Length: 3\r\nContent-Length: {number}\r\n", "abc" + inner)
         post(f"Content-Length: {number}\r\n{chunked}", empty + inner)
@@ -296,30 +302,44 @@ def framing(domain: str) -> list[Try]:
     for first in sizes(size):
         post(chunked, f"{first}\r\n{inner}\r\n{empty}{inner}")
     for body in (
-        f"{size}\n{inner}\r\n{empty}{inner}", f"{size}\r{inner}\r\n{empty}", f"{size}\r\n{inner}\n{empty}{inner}", f"{size}\r\n{inner}{empty}{inner}", f"{size}\r\n{inner}\r\n0\n\n{inner}",
-        f"{size}\r\n{inner}\r\n0\r\r\n{inner}", f"{size}\r\n{inner}\r\n0\r\n\n{inner}", f"{size}\r\n{inner}XX{empty}{inner}", f"{size}\r\n{inner}\r\n\r\n{empty}{inner}", f"3;\r\nabc\r\n{empty}{inner}",
-        f"3;a\nb\r\nabc\r\n{empty}{inner}", f"3;a=\"b\r\nc\"\r\nabc\r\n{empty}{inner}", f"3;a\rb\r\nabc\r\n{empty}{inner}", f"3;\n{size}\r\n{inner}\r\n{empty}", f"3;{'a' * 20000}\r\nabc\r\n{empty}{inner}",
-        f"0;a\n\r\n{inner}", f"0\r\nX: y\r\n\r\n{inner}", f"0\r\nX: y\n\r\n{inner}", f"0\r\n X: y\r\n\r\n{inner}", f"0\r\nX\r\n\r\n{inner}", f"0\r\n{chunked}\r\n{inner}", f"0\r\n{length % 3}\r\nabc{inner}",
-        f"0\r\nHost: evil\r\n\r\n{inner}", f"00\r\n\r\n{inner}", f"0000000000000000000000\r\n\r\n{inner}", f"\r\n{empty}{inner}", f"-1\r\n\r\n{inner}", f"0x0\r\n\r\n{inner}", f"0 \r\n\r\n{inner}", f" 0\r\n\r\n{inner}",
+        f"{size}\n{inner}\r\n{empty}{inner}", f"{size}\r{inner}\r\n{empty}", f"{size}\r\n{inner}\n{empty}{inner}", f"{size}\r\n{inner}{empty}{inner}",
+        f"{size}\r\n{inner}\r\n0\n\n{inner}",
+        f"{size}\r\n{inner}\r\n0\r\r\n{inner}", f"{size}\r\n{inner}\r\n0\r\n\n{inner}", f"{size}\r\n{inner}XX{empty}{inner}",
+        f"{size}\r\n{inner}\r\n\r\n{empty}{inner}", f"3;\r\nabc\r\n{empty}{inner}",
+        f"3;a\nb\r\nabc\r\n{empty}{inner}", f"3;a=\"b\r\nc\"\r\nabc\r\n{empty}{inner}", f"3;a\rb\r\nabc\r\n{empty}{inner}",
+        f"3;\n{size}\r\n{inner}\r\n{empty}", f"3;{'a' * 20000}\r\nabc\r\n{empty}{inner}",
+        f"0;a\n\r\n{inner}", f"0\r\nX: y\r\n\r\n{inner}", f"0\r\nX: y\n\r\n{inner}", f"0\r\n X: y\r\n\r\n{inner}", f"0\r\nX\r\n\r\n{inner}",
+        f"0\r\n{chunked}\r\n{inner}", f"0\r\n{length % 3}\r\nabc{inner}",
+        f"0\r\nHost: evil\r\n\r\n{inner}", f"00\r\n\r\n{inner}", f"0000000000000000000000\r\n\r\n{inner}", f"\r\n{empty}{inner}", f"-1\r\n\r\n{inner}",
+        f"0x0\r\n\r\n{inner}", f"0 \r\n\r\n{inner}", f" 0\r\n\r\n{inner}",
         f"g\r\n\r\n{inner}", f"\x000\r\n\r\n{inner}",
     ):  # fmt: skip
         post(chunked, body)
         post(chunked + "Trailer: X\r\n", body)
     for raw in (
-        f"GET /x HTTP/1.1\nHost: {domain}\nX-Try: @\n\n{inner}", f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\n\r\n{inner}", f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\n{inner}",
-        f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\r\n\r\n{inner}", f"GET /x HTTP/1.1\r\rHost: {domain}\r\nX-Try: @\r\n\r\n{inner}", f"\r\n\r\nGET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n",
-        f"\nGET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n", f"GET /x HTTP/1.1\r\n\r\nHost: {domain}\r\nX-Try: @\r\n\r\n{inner}", f"GET /x\r\nHost: {domain}\r\nX-Try: @\r\n\r\n{inner}",
-        f"GET {INNER}\r\n\r\n", f"GET {INNER} \r\n\r\n", f"GET {INNER} HTTP/0.9\r\nHost: {domain}\r\nX-Try: @\r\n\r\n", f"GET /x HTTP/1.2\r\nHost: {domain}\r\nX-Try: @\r\n\r\n{inner}",
-        f"GET /x HTTP/2.0\r\nHost: {domain}\r\nX-Try: @\r\n\r\n{inner}", f"GET /x http/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n", f"GET /x HTTP/1.1 \r\nHost: {domain}\r\nX-Try: @\r\n\r\n",
-        f"GET /x  HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n", f"GET\t/x\tHTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n", f"GET\x0b/x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n",
+        f"GET /x HTTP/1.1\nHost: {domain}\nX-Try: @\n\n{inner}", f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\n\r\n{inner}",
+        f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\n{inner}",
+        f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\r\n\r\n{inner}", f"GET /x HTTP/1.1\r\rHost: {domain}\r\nX-Try: @\r\n\r\n{inner}",
+        f"\r\n\r\nGET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n",
+        f"\nGET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n", f"GET /x HTTP/1.1\r\n\r\nHost: {domain}\r\nX-Try: @\r\n\r\n{inner}",
+        f"GET /x\r\nHost: {domain}\r\nX-Try: @\r\n\r\n{inner}",
+        f"GET {INNER}\r\n\r\n", f"GET {INNER} \r\n\r\n", f"GET {INNER} HTTP/0.9\r\nHost: {domain}\r\nX-Try: @\r\n\r\n",
+        f"GET /x HTTP/1.2\r\nHost: {domain}\r\nX-Try: @\r\n\r\n{inner}",
+        f"GET /x HTTP/2.0\r\nHost: {domain}\r\nX-Try: @\r\n\r\n{inner}", f"GET /x http/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n",
+        f"GET /x HTTP/1.1 \r\nHost: {domain}\r\nX-Try: @\r\n\r\n",
+        f"GET /x  HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n", f"GET\t/x\tHTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n",
+        f"GET\x0b/x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n",
         f"GET /x {INNER} HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n", f"GET /x HTTP/1.1{INNER} HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n",
-        f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nExpect: 100-continue\r\nContent-Length: {len(inner)}\r\n\r\n{inner}", f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nExpect: x\r\n\r\n{inner}",
+        f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nExpect: 100-continue\r\nContent-Length: {len(inner)}\r\n\r\n{inner}",
+        f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nExpect: x\r\n\r\n{inner}",
         f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{inner}",
         f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 777\r\n\r\n{inner}",
         f"POST /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: {len(inner)}\r\n\r\n{inner}",
         f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nConnection: Upgrade\r\nUpgrade: TLS/1.0\r\n\r\n{inner}", f"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{inner}",
-        f"HEAD /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nContent-Length: {len(inner)}\r\n\r\n{inner}", f"OPTIONS * HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n{inner}",
-        f"DELETE /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n{chunked}\r\n{empty}{inner}", f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nContent-Length: {len(inner)}\r\n\r\n{inner}",
+        f"HEAD /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nContent-Length: {len(inner)}\r\n\r\n{inner}",
+        f"OPTIONS * HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n{inner}",
+        f"DELETE /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n{chunked}\r\n{empty}{inner}",
+        f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nContent-Length: {len(inner)}\r\n\r\n{inner}",
     ):  # fmt: skip
         made.made.append({"id": made.mark, "raw": raw.replace("X-Try: @", f"X-Try: {made.mark}"), "alone": True})
     return made.made
@@ -327,15 +347,20 @@ def framing(domain: str) -> list[Try]:
 
 def encodings() -> Iterator[str]:
     yield from (
-        "chunked", "Chunked", "CHUNKED", " chunked", "chunked ", "\tchunked", "chunked\t", "chunked,", ",chunked", "chunked, ", "xchunked", "chunkedx", "chunked;x", "chunked; q=0.5",
-        '"chunked"', "'chunked'", "chunked chunked", "chunked, chunked", "identity", "identity, chunked", "chunked, identity", "gzip, chunked", "chunked, gzip", "gzip", "", "none", "\x0bchunked",
-        "chunked\x0b", "chunked\x00", "\x00chunked", "chunk\x00ed", "\r\n chunked", "x\r\n chunked", "chunked\r\n x", "\xa0chunked", "chunked\x85", "chünked", "chun\u212aed".encode().decode("latin-1"), "c\thunked",
+        "chunked", "Chunked", "CHUNKED", " chunked", "chunked ", "\tchunked", "chunked\t", "chunked,", ",chunked", "chunked, ", "xchunked", "chunkedx",
+        "chunked;x", "chunked; q=0.5",
+        '"chunked"', "'chunked'", "chunked chunked", "chunked, chunked", "identity", "identity, chunked", "chunked, identity", "gzip, chunked",
+        "chunked, gzip", "gzip", "", "none", "\x0bchunked",
+        "chunked\x0b", "chunked\x00", "\x00chunked", "chunk\x00ed", "\r\n chunked", "x\r\n chunked", "chunked\r\n x", "\xa0chunked", "chunked\x85",
+        "chünked", "chun\u212aed".encode().decode("latin-1"), "c\thunked",
     )  # fmt: skip
 
 
 def sizes(size: str) -> Iterator[str]:
     """Spellings of a chunk's size, most of which are none."""
     yield from (
-        size, size.upper(), f"0{size}", f"{'0' * 30}{size}", f"0x{size}", f" {size}", f"{size} ", f"{size}\t", f"\t{size}", f"+{size}", f"-{size}", f"{size};", f"{size};a=b", f"{size} ;a=b", f"{size}\x0b", f"{size}\x00",
-        f"1{'0' * 16}{size}", f"1{'0' * 8}{size.rjust(8, '0')}", f"{'f' * 16}", f"{'f' * 8}", "7fffffffffffffff", "8000000000000000", f"{size}g", f"{size},{size}", f"{size}\r", f"{size}.0", f'"{size}"', f"{size};\x00", f"{size};a\x0bb", "",
+        size, size.upper(), f"0{size}", f"{'0' * 30}{size}", f"0x{size}", f" {size}", f"{size} ", f"{size}\t", f"\t{size}", f"+{size}", f"-{size}",
+        f"{size};", f"{size};a=b", f"{size} ;a=b", f"{size}\x0b", f"{size}\x00",
+        f"1{'0' * 16}{size}", f"1{'0' * 8}{size.rjust(8, '0')}", f"{'f' * 16}", f"{'f' * 8}", "7fffffffffffffff", "8000000000000000", f"{size}g",
+        f"{size},{size}", f"{size}\r", f"{size}.0", f'"{size}"', f"{size};\x00", f"{size};a\x0bb", "",
     )  # fmt: skip

@@ -347,11 +347,109 @@ def http2(job: dict[str, Any]) -> dict[str, int]:
     return answers
 
 
+# --- HTTP/3 ---------------------------------------------------------------------------------------------------------
+
+
+def http3(job: dict[str, Any]) -> dict[str, int]:
+    """As over HTTP/2; aioquic sends fields as they are."""
+    import asyncio
+
+    from aioquic.asyncio.client import connect as quic
+    from aioquic.asyncio.protocol import QuicConnectionProtocol
+    from aioquic.h3.connection import H3Connection
+    from aioquic.h3.events import DataReceived, HeadersReceived
+    from aioquic.quic.configuration import QuicConfiguration
+    from aioquic.quic.events import ConnectionTerminated, StopSendingReceived, StreamReset
+
+    answers: dict[str, int] = {}
+    careful: list[Try] = []
+
+    class Client(QuicConnectionProtocol):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            self.http = H3Connection(self._quic)
+            self.waits: dict[int, asyncio.Future[int]] = {}
+
+        def quic_event_received(self, event: Any) -> None:
+            if isinstance(event, ConnectionTerminated):
+                for wait in self.waits.values():
+                    wait.done() or wait.set_exception(Gone())
+            elif isinstance(event, (StreamReset, StopSendingReceived)):
+                self.settle(event.stream_id, -1)
+            for told in self.http.handle_event(event):
+                if isinstance(told, HeadersReceived):
+                    status = int(dict(told.headers).get(b":status", b"0"))
+                    if status >= 200:
+                        self.settle(told.stream_id, status)
+                elif isinstance(told, DataReceived):
+                    pass
+
+        def settle(self, stream: int, status: int) -> None:
+            wait = self.waits.get(stream)
+            if wait is not None and not wait.done():
+                wait.set_result(status)
+
+        async def ask(self, one: Try) -> int:
+            stream = self._quic.get_next_available_stream_id()
+            self.waits[stream] = asyncio.get_running_loop().create_future()
+            body, trailers = one.get("body"), one.get("trailers")
+            self.http.send_headers(stream, pairs(one["fields"]), end_stream=body is None and not trailers)
+            if body is not None:
+                self.http.send_data(stream, body.encode("latin-1"), end_stream=not trailers)
+            if trailers:
+                self.http.send_headers(stream, pairs(trailers), end_stream=True)
+            self.transmit()
+            try:
+                return await asyncio.wait_for(self.waits[stream], PATIENCE)
+            finally:
+                del self.waits[stream]
+
+    def pairs(fields: list[list[str]]) -> list[tuple[bytes, bytes]]:
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
+
+    async def run(waiting: list[Try], streams: int, last: bool) -> None:
+        while waiting:
+            settings = QuicConfiguration(
+                is_client=True, alpn_protocols=["h3"], verify_mode=ssl.CERT_NONE, server_name=job["name"]
+            )
+            try:
+                async with quic(
+                    job["host"], job.get("port", 443), configuration=settings, create_protocol=Client
+                ) as client:
+                    while waiting:
+                        some = [waiting.pop() for _ in range(min(streams, len(waiting)))]
+                        got = await asyncio.gather(*(client.ask(one) for one in some), return_exceptions=True)
+                        ended = False
+                        for one, status in zip(some, got):
+                            if isinstance(status, BaseException):
+                                ended = True
+                                if last:
+                                    answers[one["id"]] = 0
+                                else:
+                                    careful.append(one)
+                            else:
+                                answers[one["id"]] = status
+                        if ended:
+                            break
+            except (ConnectionError, OSError, asyncio.TimeoutError):
+                if last and waiting:
+                    answers[waiting.pop()["id"]] = 0
+
+    async def all_of_them() -> None:
+        waiting = list(reversed(job["tries"]))
+        await asyncio.gather(*(run(waiting, STREAMS, False) for _ in range(4)))
+        job["again"] = [one["id"] for one in careful]
+        await asyncio.gather(*(run(careful, 1, True) for _ in range(8)))
+
+    asyncio.run(all_of_them())
+    return answers
+
+
 def main() -> None:
     sys.setswitchinterval(0.0005)  # many threads that wait for a few bytes each
     job = json.load(sys.stdin)
     begun = time.monotonic()
-    answers = {"1.1": http1, "2": http2}[job["version"]](job)
+    answers = {"1.1": http1, "2": http2, "3": http3}[job["version"]](job)
     json.dump(
         {"answers": answers, "again": job.get("again", []), "seconds": round(time.monotonic() - begun, 1)}, sys.stdout
     )

@@ -21,7 +21,8 @@ LOGS = ROOT / ".cache" / "logs"
 LAB = ROOT / "tests" / "lab" / "lab"
 AT_ONCE = int(os.environ.get("JELLYNET_SUITES_AT_ONCE", "2"))
 
-PROXY = ("test_reverse_proxy.py", "tests/integration/reverse_proxy.toml")
+# The attacks first: they want each proxy as it comes, and what follows deploys it otherwise.
+PROXY = ("test_requests.py test_reverse_proxy.py", "tests/integration/reverse_proxy.toml")
 # Name: the tests, the topology of their hosts ('' where a suite boots them itself), the environment. The longest first.
 SUITES: dict[str, tuple[str, str, dict[str, str]]] = {
     "proxies": (*PROXY, {"JELLYNET_PROXIES": "nginx,apache,traefik"}),
@@ -46,7 +47,14 @@ def run(name: str) -> tuple[str, int, float, str]:
     begin = time.monotonic()
     tests, topology, environment = SUITES[name]
     lab = f"suite-{name.replace('_', '-')}"
-    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *f"tests/integration/{tests}".split()]
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        *(f"tests/integration/{test}" for test in tests.split()),
+    ]
     log = LOGS / f"suite-{name}.log"
     with log.open("w") as handle:
         code = 0

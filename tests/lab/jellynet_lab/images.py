@@ -55,7 +55,7 @@ TOOLS = [
 # fmt: on
 
 VENVS = {
-    "clients": ("jellyfin-apiclient-python==1.20.2", "websockets==15.0.1"),
+    "clients": ("jellyfin-apiclient-python==1.20.2", "websockets==15.0.1", "aioquic==1.2.0"),
     "sslyze": ("sslyze==6.3.1",),
 }
 
