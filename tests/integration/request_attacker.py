@@ -357,7 +357,7 @@ def http3(job: dict[str, Any]) -> dict[str, int]:
     from aioquic.asyncio.client import connect as quic
     from aioquic.asyncio.protocol import QuicConnectionProtocol
     from aioquic.h3.connection import H3Connection
-    from aioquic.h3.events import DataReceived, HeadersReceived
+    from aioquic.h3.events import HeadersReceived
     from aioquic.quic.configuration import QuicConfiguration
     from aioquic.quic.events import ConnectionTerminated, StopSendingReceived, StreamReset
 
@@ -368,6 +368,7 @@ def http3(job: dict[str, Any]) -> dict[str, int]:
         def __init__(self, *given: Any, **named: Any) -> None:
             super().__init__(*given, **named)
             self.http = H3Connection(self._quic)
+            self.http._check_content_length = lambda stream: None  # it takes an answer to HEAD for a broken one
             self.waits: dict[int, asyncio.Future[int]] = {}
 
         def quic_event_received(self, event: Any) -> None:
@@ -381,8 +382,6 @@ def http3(job: dict[str, Any]) -> dict[str, int]:
                     status = int(dict(told.headers).get(b":status", b"0"))
                     if status >= 200:
                         self.settle(told.stream_id, status)
-                elif isinstance(told, DataReceived):
-                    pass
 
         def settle(self, stream: int, status: int) -> None:
             wait = self.waits.get(stream)

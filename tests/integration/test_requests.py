@@ -42,8 +42,9 @@ def spoken(edge: Edge, version: str) -> bool:
 
 
 def is_odd(target: bytes) -> bool:
-    """Where a refusal need not be a 400: a line that is divided, a target that is too long, another site's name in absolute form."""
-    return bool(re.search(rb"[^!-~]", target)) or len(target) > 4000 or not target.startswith(b"/")
+    """Where a refusal need not be a 400: a line that is divided, a target that is too long or no URL, another site's name in absolute form."""
+    # Go's HTTP/2 and HTTP/3 reset the stream of a target with a percent sign that encodes nothing.
+    return bool(re.search(rb"[^!-~]|%(?![0-9A-Fa-f]{2})", target)) or len(target) > 4000 or not target.startswith(b"/")
 
 
 def matchers(domain: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
@@ -92,9 +93,9 @@ def judged(seen: Attack, targets: list[bytes], domain: str) -> tuple[list[str], 
         elif protected.search(text):
             right = not arrived and status in ((403,) if inside else (403, 404))
         elif not inside:
-            right = status in (403, 404) or (bool(arrived) and status == 200)
-        elif arrived:
-            right = status == 200 and all(arrival.at_guard == bool(login.search(text)) for arrival in arrived)
+            right = status in (403, 404) or (bool(arrived) and status in (200, 401))
+        elif arrived:  # whoever logs in with nothing gets a 401 there
+            right = status in (200, 401) and all(arrival.at_guard == bool(login.search(text)) for arrival in arrived)
         else:
             right = status in (301, 308) and text.partition("?")[0] == BASES[domain]
         if not right:
