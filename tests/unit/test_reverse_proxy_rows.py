@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,25 @@ def test_the_tls_policy_is_that_of_the_guideline() -> None:
     libraries = set(policy["group_names"])
     assert all(set(since) == libraries for since in policy["groups_since"].values())
     assert {row(proxy)["tls"] for proxy in PROXIES} == libraries
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "own"),
+    [
+        ("own.conf", "server {\n  listen 80;\n}\n", True),
+        ("short.conf", "server { listen 443 ssl; }\n", True),
+        ("site.conf", "<VirtualHost *:443>\n", True),
+        ("haproxy.cfg", "frontend own\n  bind :8080\n", True),
+        ("notes.conf", "#\tlisten 80;\nserver_tokens off;\n", False),
+        ("upstream.conf", "upstream own { server 127.0.0.1:8080; }\n", False),
+        ("with space.conf", "listen 80;\n", True),
+    ],
+)
+def test_a_site_of_the_users_own_is_what_listens_and_is_none_of_ours(
+    tmp_path: Path, name: str, text: str, own: bool
+) -> None:
+    (tmp_path / name).write_text(text)
+    task = yaml.safe_load((ROLE / "tasks" / "own_sites.yml").read_text())[0]
+    script = re.sub(r"{{.*?}}", f"{tmp_path}/*", task["ansible.builtin.command"]["argv"][2])
+    said = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == ([f"{tmp_path}/{name}"] if own else [])
