@@ -8,7 +8,8 @@ once, resolves dot segments afterwards, and takes ``%2f`` for no separator (ASP.
 What one reader could understand otherwise than another is no accepted form, and gets 400.
 
 All expressions keep to what RE2 (Caddy, Traefik), PCRE (nginx, Apache, HAProxy) and Python's re have in common: no look-around, no possessive
-quantifier. Each alternative begins with another text, so no engine goes back more than one step.
+quantifier. Each alternative begins with another text but for a segment's first dots, so no engine goes back more than three steps. They are
+short (nginx takes no word of more than 4,096 characters).
 """
 
 from __future__ import annotations
@@ -27,26 +28,26 @@ _MORE = "%[89ABab]" + _HEX  # a further byte of an encoded character
 # RFC 3986, section 3.3 (pchar), without the dot, and the brackets that clients leave as they are.
 _PLAIN = r"[A-Za-z0-9_~!$&'()*+,;=:@\[\]-]"
 # Encoded ASCII: no control characters, no dot and no slash (they have a meaning of their own), no backslash.
-_ASCII = f"%(?:2[0-9A-Da-d]|[346]{_HEX}|5[0-9ABD-Fabd-f]|7[0-9A-Ea-e])"
+_ASCII = f"2[0-9A-Da-d]|[346]{_HEX}|5[0-9ABD-Fabd-f]|7[0-9A-Ea-e]"
 # Encoded UTF-8 (RFC 3629, section 4): no overlong form, no surrogate, nothing above U+10FFFF, and no control character from U+0080 on.
 _UTF8 = "|".join(
     [
-        f"%[cC]2%[abAB]{_HEX}",
-        f"%(?:[cC][3-9A-Fa-f]|[dD]{_HEX}){_MORE}",
-        f"%[eE]0%[abAB]{_HEX}{_MORE}",
-        f"%[eE][1-9A-Ca-cEFef]{_MORE}{_MORE}",
-        f"%[eE][dD]%[89]{_HEX}{_MORE}",
-        f"%[fF]0%[9ABab]{_HEX}{_MORE}{_MORE}",
-        f"%[fF][1-3]{_MORE}{_MORE}{_MORE}",
-        f"%[fF]4%8{_HEX}{_MORE}{_MORE}",
+        f"[cC]2%[abAB]{_HEX}",
+        f"(?:[cC][3-9A-Fa-f]|[dD]{_HEX}){_MORE}",
+        f"[eE]0%[abAB]{_HEX}{_MORE}",
+        f"[eE][1-9A-Ca-cEFef]{_MORE}{_MORE}",
+        f"[eE][dD]%[89]{_HEX}{_MORE}",
+        f"[fF]0%[9ABab]{_HEX}{_MORE}{_MORE}",
+        f"[fF][1-3]{_MORE}{_MORE}{_MORE}",
+        f"[fF]4%8{_HEX}{_MORE}{_MORE}",
     ]
 )
-_LETTER = f"(?:{_PLAIN}|{_ASCII}|{_UTF8})"
+_LETTER = f"(?:{_PLAIN}|%(?:{_ASCII}|{_UTF8}))"
 _DOT = r"(?:[.]|%2[eE])"
 # Some readers take an encoded slash for a separator and some do not; a segment of dots is one to either.
 _SEPARATOR = "(?:/|%2[fF])"
 # Never one or two dots alone (RFC 3986, section 5.2.4).
-_SEGMENT = f"(?:{_LETTER}|{_DOT}{_LETTER}|{_DOT}{_DOT}{_LETTER}|{_DOT}{_DOT}{_DOT})(?:{_LETTER}|{_DOT})*"
+_SEGMENT = f"(?:{_DOT}?{_DOT}?{_LETTER}|{_DOT}{_DOT}{_DOT})(?:{_LETTER}|{_DOT})*"
 _QUERY = r"(?:[?][!-\x22$-~]*)?"
 
 #: The accepted form of a target. The empty query and any doubled slash are part of it, because clients send them.
@@ -72,15 +73,11 @@ _FOLDED = {"s": "%[cC]5%[bB][fF]", "k": "%[eE]2%84%[aA][aA]", "i": "%[cC]4%[bB]1
 def _spelled_letter(letter: str) -> str:
     """All ways to write one ASCII character of a path: as it is, in the other case, percent-encoded."""
     code = f"{ord(letter.lower()):02x}"
-    forms = {f"%{code[0]}{_either(code[1])}"}
-    plain = re.escape(letter)
+    high, plain = code[0], re.escape(letter)
     if letter.isalpha():
-        upper = f"{ord(letter.upper()):02x}"
-        forms.add(f"%{upper[0]}{_either(upper[1])}")
-        plain = f"[{letter.upper()}{letter.lower()}]"
-        if letter.lower() in _FOLDED:
-            forms.add(_FOLDED[letter.lower()])
-    return f"(?:{plain}|{'|'.join(sorted(forms))})"
+        high, plain = f"[{int(code[0]) - 2}{code[0]}]", f"[{letter.upper()}{letter.lower()}]"
+    folded = _FOLDED.get(letter.lower())
+    return f"(?:{plain}|%{high}{_either(code[1])}{'|' + folded if folded else ''})"
 
 
 def _either(digit: str) -> str:
