@@ -115,6 +115,11 @@ services:
   description: The sets of files in force below C(/etc/jellynet), service and generation.
   type: dict
   returned: always
+certbot_others:
+  description: Certificates and hooks of certbot's that are not this collection's. A sandbox that fits ours might break them.
+  type: list
+  elements: str
+  returned: always
 firewalls:
   description: Whether firewalld and ufw are installed and active, and firewalld's zones by their files.
   type: dict
@@ -171,6 +176,12 @@ def certificates() -> dict[str, Any]:
         except ValueError:
             continue
     return found
+
+
+def certbot_others() -> list[str]:
+    """Whatever else certbot.service renews or runs."""
+    found = glob.glob("/etc/letsencrypt/renewal/*.conf") + glob.glob("/etc/letsencrypt/renewal-hooks/*/*")
+    return sorted(path for path in found if not os.path.basename(path).startswith("jellynet"))
 
 
 def services() -> dict[str, str]:
@@ -244,6 +255,7 @@ def main() -> None:
         server_install=_server_install.find(packages),
         certificates=certificates(),
         services=services(),
+        certbot_others=certbot_others(),
         firewalls={
             "firewalld": {
                 "installed": "firewalld" in packages,

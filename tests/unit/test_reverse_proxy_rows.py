@@ -54,7 +54,11 @@ def test_a_row_has_the_one_shape(proxy: str) -> None:
 
 @pytest.mark.parametrize("proxy", PROXIES)
 def test_every_file_of_a_row_is_there_and_every_template_is_in_a_row(proxy: str) -> None:
-    files = [*row(proxy)["files"], *row(proxy).get("sandbox", []), *(one["file"] for one in row(proxy).get("displaced", []))]
+    files = [
+        *row(proxy)["files"],
+        *row(proxy).get("sandbox", []),
+        *(one["file"] for one in row(proxy).get("displaced", [])),
+    ]
     named = {file["template"] for file in files if "template" in file}
     assert named == {f"{proxy}/{path.name}" for path in (ROLE / "templates" / proxy).iterdir()}
     assert all((ROLE / "files" / file["src"]).is_file() for file in files if "src" in file)
