@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -203,4 +204,31 @@ def wrongs(arrival: Arrival, client: str, domain: str, base: str = "") -> list[s
     route = kestrel.routes_to(head.reading.path, base)
     if route and not (arrival.at_guard and is_login(route)):
         found.append(f"leads to {route}")
+    return found
+
+
+def connections(
+    chance: random.Random, grammar: Callable[[random.Random, bytes, str], bytes], domain: str, count: int
+) -> list[Try]:
+    """Connections by the grammar of tests/fuzz/requests.py, each request with the mark of its connection and its number."""
+    made = []
+    for number in range(count):
+        raw = grammar(chance, domain.encode(), f"c{number}").decode("latin-1")
+        made.append({"id": f"c{number}", "raw": raw, "alone": True})
+    return made
+
+
+def disagreements(seen: Attack, client: str, domain: str) -> list[str]:
+    """What arrived and is no request that was sent, or one of which something is wrong. A request arrives once at most."""
+    found, sent, marks = [], {one["id"]: one["raw"] for one in seen.tries}, Counter[str]()
+    for arrival in seen.arrived:
+        mark = arrival.marks[0] if len(arrival.marks) == 1 else ""
+        marks[mark] += 1
+        wrong = wrongs(arrival, client, domain)
+        # The request within another's body has no mark; where the front takes it for one of its own, all that we say of a client is said of it.
+        if mark and marks[mark] > 1:
+            wrong.append("arrived twice")
+        if wrong:
+            raw = sent.get(mark.partition(".")[0], "")
+            found.append(f"{mark or 'no mark'}: {wrong}; sent {raw!r}; arrived {arrival}")
     return found

@@ -24,8 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 PATIENCE = 4.0  # seconds for an answer
-SILENCE = 0.6  # after which a try that is alone has heard all
-WORKERS, WAITING = 8, 64  # connections at a time; those that wait for silence cost nothing
+SILENCE = 0.5  # after which a try that is alone has heard all
+WORKERS, WAITING = 8, 128  # connections at a time; those that wait for silence cost nothing
 STREAMS = 32  # at a time
 Try = dict[str, Any]
 

@@ -5,6 +5,7 @@ The lab and the deployment are those of test_reverse_proxy.py: name both in one 
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,17 @@ import attacking
 import heads
 import kestrel
 import pytest
+import reverse_proxy_edge as lab
 import spellings
 from attacking import Attack, attack, rules
 from reverse_proxy_edge import MEDIA, PATH, Edge
 
+_SPEC = importlib.util.spec_from_file_location("request_grammar", lab.ROOT / "tests" / "fuzz" / "requests.py")
+assert _SPEC is not None and _SPEC.loader is not None
+grammar = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(grammar)
+
+SEED, CONNECTIONS = 9, 1200
 BASES = {MEDIA: "", PATH: "/jellyfin"}
 ROUTES = Path(__file__).with_name("jellyfin_routes.txt")
 VERSIONS = ("1.1", "2", "3")
@@ -214,3 +222,17 @@ def test_methods_are_a_list(edge: Edge, version: str) -> None:
     lan = attack(edge, MEDIA, version, heads.methods(MEDIA, version, "/dlna/x", inside, "lan"), edge.lan)
     assert sorted(lan.by_try) == sorted(f"lan-{number}" for number in range(len(heads.LAN_METHODS)))
     assert lan.stray == []
+
+
+# 5. By a grammar
+
+
+def test_nobody_disagrees_on_where_a_request_ends(edge: Edge) -> None:
+    """Some thousands of tests/fuzz/requests.py: `--through` sends as many as one likes."""
+    tries = attacking.connections(grammar.block(SEED, 0), grammar.connection, MEDIA, CONNECTIONS)
+    seen = attack(edge, MEDIA, "1.1", tries)
+    found = attacking.disagreements(seen, edge.wan.address, MEDIA)
+    asked = sum(one["raw"].count("X-Try") for one in tries)
+    print(f"\n{edge.proxy}, {asked} requests by a grammar: {seen.counts()}; wrong: {len(found)}")
+    assert asked > 2000 and len(seen.arrived) > 400
+    assert found == []
