@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import sys
 import uuid
@@ -139,8 +140,6 @@ def talk(tmp_path, monkeypatch):
     monkeypatch.setattr(addresses, "interfaces", lambda ignored, ipv6: [])
 
     def run(conversation, **changed):
-        import asyncio
-
         async def main():
             home = jellyfin_double.Home(tmp_path, tmp_path, tmp_path)
             (tmp_path / "double").mkdir(exist_ok=True)
@@ -205,6 +204,25 @@ def test_base_url_turns_everything_else_away(talk):
 
     moved = (302, "/jellyfin/web/")
     assert talk(conversation, BaseUrl="/jellyfin") == [moved, moved, moved, moved, (200, None), (404, None)]
+
+
+TARGETS = {
+    "/metrics/": 200, "/a%2fb/../metrics": 200, "/%6detrics": 200, "/emby/metrics": 200, "/x/../metrics": 200, "/x#/../metrics": 200,
+    "//metrics": 404, "/metrics%2f": 404, "/metrics%00": 400, "http://a/metrics": 200, "/x/%2e%2e/METRICS?y": 200,
+}  # fmt: skip
+
+
+def test_a_target_is_read_as_the_real_server_reads_it(talk):
+    async def conversation(session):
+        found = {}
+        for target in TARGETS:
+            reader, writer = await asyncio.open_connection(session._base_url.host, session._base_url.port)
+            writer.write(f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+            found[target] = int((await reader.readline()).split()[1])
+            writer.close()
+        return found
+
+    assert talk(conversation) == TARGETS
 
 
 def test_websockets(talk):

@@ -30,6 +30,7 @@ from xml.sax.saxutils import escape
 
 import addresses
 import dotnet_json
+import kestrel
 import media
 import network_xml
 from aiohttp import WSMsgType, web
@@ -140,13 +141,15 @@ class Server:
         if "hang" in faults:
             await asyncio.sleep(3600)
 
-        path = request.path
+        reading = self.read(request)
+        if reading.status != 200:
+            return self.answer("", status=reading.status)
         prefix = self.base
         front = [prefix.lower() + end for end in ("", "/", "/web")]
-        if path.lower() in front or not path.lower().startswith(prefix.lower()):
+        if reading.path.lower() in front or not reading.path.lower().startswith(prefix.lower()):
             return self.answer("", status=302, headers={"Location": f"{prefix}/web/"})
-        path = path[len(prefix) :]
-        if not path.startswith("/"):
+        path = self.path(request)
+        if path is None:
             return self.answer("", status=404)
 
         seen = self.judge(request)
@@ -157,7 +160,17 @@ class Server:
             and "upgrade" in request.headers.get("Connection", "").lower()
         ):
             return await self.websocket(request)
-        return await self.route(path.lower())(request, seen)
+        return await self.route(path)(request, seen)
+
+    @staticmethod
+    def read(request: web.Request) -> kestrel.Reading:
+        """As the real server reads it: decoded once, dot segments resolved afterwards."""
+        return kestrel.read(request.raw_path.encode("latin-1", "replace"), method=request.method.encode())
+
+    def path(self, request: web.Request) -> str | None:
+        """What its routing is given, in small letters and without a slash at the end."""
+        inside = kestrel.below(self.read(request).path, self.base)
+        return None if inside is None else "/" + "/".join(kestrel.segments(inside))
 
     def judge(self, request: web.Request) -> addresses.Seen:
         transport: Any = request.transport
@@ -189,7 +202,7 @@ class Server:
             "/users/authenticatebyname": self.log_in,
             "/metrics": self.metrics,
             "/socket": self.not_found,
-            "/web/": self.page,
+            "/web": self.page,  # with a slash: without one it is led there
             "/web/index.html": self.page,
             "/double/echo": self.echo,
             "/double/slow": self.slow,
@@ -251,7 +264,7 @@ class Server:
             return self.answer("", status=405)
         if not self.near.internal(seen.client) and not self.token(request):
             return self.answer("", status=401)
-        self.again = request.path.lower().endswith("restart")
+        self.again = (self.path(request) or "").endswith("restart")
         asyncio.get_running_loop().call_later(0.2, self.stop.set)
         return web.Response(status=204, headers={"Server": SERVER})
 
@@ -285,7 +298,7 @@ class Server:
         if self.wizard_done and not self.token(request):
             return self.answer("", status=401)
         if request.method == "POST":
-            if request.path.lower().endswith("/complete"):
+            if (self.path(request) or "").endswith("/complete"):
                 (self.home.data / "double" / "wizard_done").touch()
             return web.Response(status=204, headers={"Server": SERVER})
         return self.answer({"UICulture": "en-US", "MetadataCountryCode": "US", "PreferredMetadataLanguage": "en"})

@@ -391,8 +391,8 @@ def read_chunked(wire: bytes) -> Body:
 # --- the route --------------------------------------------------------------------------------------------------------
 
 
-def routes_to(path: str, base: str = "") -> str | None:
-    """The protected route or the one for logging in that a decoded path leads to; `base` is Jellyfin's BaseUrl."""
+def below(path: str, base: str = "") -> str | None:
+    """What the application's routing is given of a decoded path; `base` is Jellyfin's BaseUrl. None where it comes to no route."""
     # Jellyfin.Api/Middleware/BaseUrlRedirectionMiddleware.cs; src/Http/Http/PathString.cs, StartsWithSegments, for Startup.cs' Map(BaseUrl).
     if base:
         if not _fold(path).startswith(_fold(base)) or path[len(base) :][:1] not in ("", "/"):
@@ -403,19 +403,26 @@ def routes_to(path: str, base: str = "") -> str | None:
         if _fold(path).startswith(prefix):
             path = path[len(prefix) :]
             break
-    if not path.startswith("/"):
+    return path if path.startswith("/") else None
+
+
+def segments(path: str) -> list[str]:
+    """src/Http/Routing/src/Matching/FastPathTokenizer.cs: an empty segment is one, but for the last; no literal or parameter matches it."""
+    found = _fold(path)[1:].split("/")
+    return found if found[-1] else found[:-1]
+
+
+def routes_to(path: str, base: str = "") -> str | None:
+    """The protected route or the one for logging in that a decoded path leads to."""
+    inside = below(path, base)
+    if inside is None:
         return None
-    # src/Http/Routing/src/Matching/FastPathTokenizer.cs: an empty segment is one, but for the last; no literal or parameter matches it.
-    segments = _fold(path)[1:].split("/")
-    if not segments[-1]:
-        segments.pop()
+    asked = segments(inside)
     for route in PROTECTED:  # with all that lies below
-        if tuple(segments[: len(route)]) == route:
+        if tuple(asked[: len(route)]) == route:
             return "/" + "/".join(route)
     for route in LOGIN:
-        if len(segments) == len(route) and all(
-            want in ("*", got) and got for want, got in zip(route, segments, strict=True)
-        ):
+        if len(asked) == len(route) and all(want in ("*", got) and got for want, got in zip(route, asked, strict=True)):
             return "/" + "/".join(route)
     return None
 
