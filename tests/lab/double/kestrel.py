@@ -22,9 +22,15 @@ _HOST = re.compile(rb"[!$&'()\-._~" + _ALNUM + rb"]+(?::[0-9]+)?|\[[0-9A-Fa-f:.]
 _HEX = b"0123456789abcdefABCDEF"
 _ENCODED = re.compile(rb"(?:%[0-9A-Fa-f]{2})+")
 
-PROTECTED = (("metrics",), ("dlna",), ("system", "restart"), ("system", "shutdown"), ("startup",))
+PROTECTED: tuple[tuple[str, ...], ...] = (
+    ("metrics",),
+    ("dlna",),
+    ("system", "restart"),
+    ("system", "shutdown"),
+    ("startup",),
+)
 # Jellyfin.Api/Controllers/UserController.cs, QuickConnectController.cs: where a password, a PIN or a secret is tried.
-LOGIN = (
+LOGIN: tuple[tuple[str, ...], ...] = (
     ("users", "authenticatebyname"),
     ("users", "authenticatewithquickconnect"),
     ("users", "*", "authenticate"),
@@ -288,7 +294,7 @@ def read_head(head: bytes) -> Head:
 
 def _fields(block: bytes) -> tuple[tuple[bytes, bytes], ...] | None:
     """HttpParser.cs, ParseHeaders and TryTakeSingleHeader: lines end with CRLF or LF alone; a CR elsewhere is refused, a folded line too."""
-    fields = []
+    fields: list[tuple[bytes, bytes]] = []
     while True:
         line, found, block = block.partition(b"\n")
         if not found:
