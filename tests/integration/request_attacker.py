@@ -374,7 +374,8 @@ def http3(job: dict[str, Any]) -> dict[str, int]:
         def quic_event_received(self, event: Any) -> None:
             if isinstance(event, ConnectionTerminated):
                 for wait in self.waits.values():
-                    wait.done() or wait.set_exception(Gone())
+                    if not wait.done():
+                        wait.set_exception(Gone())
             elif isinstance(event, (StreamReset, StopSendingReceived)):
                 self.settle(event.stream_id, -1)
             for told in self.http.handle_event(event):
