@@ -191,7 +191,7 @@ def _unban(arguments: argparse.Namespace) -> int:
         print(wrong, file=sys.stderr)
         return EXIT_CONFIG
     done = any(answer["unbanned"] for answer in answers.values())
-    for network in list(dict.fromkeys(answer["network"] for answer in answers.values()))[:1]:
+    for network in list(dict.fromkeys(answer["network"] for answer in answers.values()))[-1:]:
         print(f"{network} is let in again" if done else f"{network} was not banned")
     return EXIT_OK if done and complete else EXIT_FAILED
 
