@@ -36,6 +36,7 @@ SUITES: dict[str, tuple[str, str, dict[str, str]]] = {
     "certificate": ("test_certificate.py", "tests/lab/topologies/certificate.toml", {}),
     "service_config": ("service_config", "", {}),
     "firewall": ("test_firewall_ports.py", "tests/lab/topologies/firewall.toml", {}),
+    "guard": ("test_guard.py", PROXY[1], {}),
     "visitors": ("test_visitors.py", PROXY[1], {}),
 }
 # What is there once more runs when it is asked for: all proxies on Debian 13, and a switch from each to each. Visitors run alone, in a stage of their own.

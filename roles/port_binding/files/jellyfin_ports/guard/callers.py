@@ -22,6 +22,7 @@ _ESTABLISHED = 1
 _TABLES = ("/proc/self/net/tcp", "/proc/self/net/tcp6")
 _DYNAMIC = "/run/systemd/dynamic-uid/direct:"
 _LOOK_AGAIN_SECONDS = 2.0
+_MISSED_SECONDS = 0.05
 
 End = tuple[str, int]
 
@@ -94,9 +95,9 @@ class Callers:
     def may(self, user: int | None) -> bool:
         if user is None:
             return False
-        now = time.monotonic()
         # The user of a service that starts later is there only then, and may be another after a restart.
-        if now - self._looked >= _LOOK_AGAIN_SECONDS:
-            self._looked = now
+        age = time.monotonic() - self._looked
+        if age >= (_LOOK_AGAIN_SECONDS if user in self._ids else _MISSED_SECONDS):
+            self._looked = time.monotonic()
             self._ids = {found for found in map(user_id, self._names) if found is not None}
         return user in self._ids
