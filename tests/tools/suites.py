@@ -33,6 +33,7 @@ SUITES: dict[str, tuple[str, str, dict[str, str]]] = {
     "pairs": ("test_reverse_proxy_switching.py", PROXY[1], {"JELLYNET_ALL_PAIRS": "1"}),
     "renewal": ("test_renewal.py", "molecule/default/topology.toml", {}),
     "port_binding": ("test_port_binding.py", "tests/lab/topologies/ports.toml", {}),
+    "limits": ("test_limits.py", "tests/lab/topologies/ports.toml", {}),
     "certificate": ("test_certificate.py", "tests/lab/topologies/certificate.toml", {}),
     "service_config": ("service_config", "", {}),
     "firewall": ("test_firewall_ports.py", "tests/lab/topologies/firewall.toml", {}),
