@@ -305,7 +305,7 @@ def on_8096(limits: Limits, job: Any) -> None:
 
 @pytest.mark.parametrize(
     ("count", "say"),
-    [(4800, HELD_HEAD), (1350, FILM), (1600, "POST /double/echo HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 9\\r\\n\\r\\nx")],
+    [(4800, HELD_HEAD), (1350, FILM), (1600, "POST /Users/AuthenticateByName HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 9\\r\\n\\r\\nx")],
     ids=["half-sent heads", "stalled readers", "slow bodies"],
 )  # fmt: skip
 def test_one_client_takes_8096_from_nobody(limits: Limits, roomy_server: None, count: int, say: str) -> None:
