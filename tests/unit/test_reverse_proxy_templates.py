@@ -270,7 +270,10 @@ def test_while_the_wizard_is_unfinished_apache_excepts_the_challenge_over_plain_
     rendered: dict[str, str],
 ) -> None:
     plain, tls = rendered["apache-unfinished.sites.conf"].split("ServerName media.example.org")[1:3]
-    assert "RewriteRule !^/\\.well-known/acme-challenge/ - [R=503" in plain
+    challenge = 'RewriteCond %{ENV:JELLYNET_TARGET} "!^/\\.well-known/acme-challenge/[A-Za-z0-9_-]+$"'
+    assert challenge in plain
+    assert "RewriteRule ^ - [R=503" in plain
+    assert challenge not in tls
     assert "RewriteRule ^ - [R=503" in tls
 
 
