@@ -252,9 +252,9 @@ def test_a_newer_caddy_knows_trusted_proxies_and_lan_in_both_spellings(rendered:
     new, old = rendered["caddy-newer.Caddyfile"], rendered["caddy-plain.Caddyfile"]
     assert "trusted_proxies static 198.51.100.0/24 2001:db8:1::/48 ::ffff:198.51.100.0/120\n" in new
     assert "not client_ip 192.168.1.0/24 fd00:1::/64 ::ffff:192.168.1.0/120\n" in new
-    assert "reverse_proxy {args[0]} {" in new
+    assert "header_up Host {args[0]}\n" in new
     assert "not remote_ip 192.168.1.0/24 fd00:1::/64\n" in old
-    assert "reverse_proxy {args.0} {" in old
+    assert "header_up Host {args.0}\n" in old
 
 
 @pytest.mark.parametrize("proxy", ["nginx", "haproxy"])
