@@ -128,13 +128,15 @@ def test_somebody_elses_listener_is_named_and_left_alone(host: Edge) -> None:
 def test_a_site_of_the_users_own_lives_on_beside_ours(host: Edge) -> None:
     host.shell("systemctl stop nginx apache2 haproxy caddy jellynet-traefik 2>/dev/null; true", check=False)
     host.deploy("haproxy")
+    for kind in ("pem", "key"):
+        host.shell(f"cp {lab.CERTIFICATES}/{MEDIA}-ecdsa.{kind} /etc/ssl/own.{kind}")
     host.put(
         "/etc/nginx/sites-enabled/own.conf",
-        f"""server {{
+        """server {
     listen 80; listen 443 ssl; server_name own.example.org;
-    ssl_certificate {lab.CERTIFICATES}/{MEDIA}-ecdsa.pem; ssl_certificate_key {lab.CERTIFICATES}/{MEDIA}-ecdsa.key;
-    location / {{ return 200 "my own site"; }}
-}}
+    ssl_certificate /etc/ssl/own.pem; ssl_certificate_key /etc/ssl/own.key;
+    location / { return 200 "my own site"; }
+}
 """,
     )
     try:
@@ -143,6 +145,13 @@ def test_a_site_of_the_users_own_lives_on_beside_ours(host: Edge) -> None:
         own = host.wan.ask("https://own.example.org/", "-k", "--resolve", resolve)
         assert own.body.strip() == "my own site"
         assert host.wan.ask(f"https://{MEDIA}/").reached
+        # What that site needs nobody knows: the unit is sandboxed only by the user's own wish (and sees nothing in /root and /home then).
+        assert exposure(host, "nginx") > 9
+        host.deploy("nginx", jellyfin_harden=True)
+        assert exposure(host, "nginx") < 5
+        assert host.wan.ask("https://own.example.org/", "-k", "--resolve", resolve).body.strip() == "my own site"
+        host.deploy("nginx")
+        assert exposure(host, "nginx") > 9
         host.shell("sed -i 's/listen 443 ssl;/listen 443 ssl default_server;/' /etc/nginx/sites-enabled/own.conf")
         before = host.serving()
         code, said = host.play("nginx", reverse_proxy_idle_timeout=3601)
@@ -160,6 +169,35 @@ def test_a_site_of_the_users_own_lives_on_beside_ours(host: Edge) -> None:
         assert host.wan.ask("https://own.example.org/", "-k", "--resolve", resolve).body.strip() == "my own site"
     finally:
         host.shell("rm /etc/nginx/sites-enabled/own.conf")
+
+
+def exposure(host: Edge, unit: str) -> float:
+    """What systemd makes of a unit's sandbox: from 0 to 10, none at all."""
+    said = host.shell(f"systemctl daemon-reload; systemd-analyze security --no-pager {unit} | tail -1")
+    return float(said.split("service:")[1].split()[0])
+
+
+def test_nginx_has_room_for_many_connections_unless_its_main_file_is_the_users_own(host: Edge) -> None:
+    main = "/etc/nginx/nginx.conf"
+    host.deploy("haproxy")
+    host.shell(
+        f"test ! -e {main} || apt-get -qq purge nginx nginx-common >/dev/null 2>&1; rm -rf /etc/nginx /var/log/nginx"
+    )
+    host.deploy("nginx")
+    assert "worker_connections 16384;" in host.shell("nginx -T 2>&1")
+    assert exposure(host, "nginx") < 5
+    assert host.shell("stat -c '%a %G' /var/log/nginx/jellynet.log").strip() == "640 adm"
+    assert lab.changed(host.deploy("nginx")) == 0
+    host.deploy("haproxy")  # nginx' set goes, and the distribution's file comes back
+    assert host.shell(f"dpkg --verify nginx-common | grep -c {main}; test ! -L {main}", check=False).strip() == "0"
+    host.shell(f"echo '# mine' >> {main}")
+    host.deploy("nginx")
+    try:
+        assert host.shell(f"tail -1 {main}").strip() == "# mine"
+        assert host.wan.ask(f"https://{MEDIA}/").reached
+    finally:
+        host.deploy("haproxy")
+        host.shell(f"sed -i '/^# mine$/d' {main}")
 
 
 def test_a_caddy_that_serves_something_already_is_not_taken_over(host: Edge) -> None:
