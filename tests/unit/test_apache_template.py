@@ -10,6 +10,7 @@ import yaml
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _request_rules as rules
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import Environment, StrictUndefined
 from test_request_rules import ACCEPTED, REFUSED
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "reverse_proxy"
@@ -86,3 +87,18 @@ def test_the_log_keeps_an_ordinary_path(path: str) -> None:
 def test_of_the_page_before_the_log_has_the_host_alone(referer: str, logged: str | None) -> None:
     found = re.match(expression("SetEnvIfNoCase Referer"), referer, re.IGNORECASE)
     assert (found[1] + found[2] if found else None) == logged
+
+
+@pytest.mark.parametrize("sandboxed", [True, False])
+def test_where_sites_of_the_users_own_live_neither_workers_nor_sandbox_are_set(sandboxed: bool) -> None:
+    environment = Environment(undefined=StrictUndefined)
+    environment.filters |= {"comment": str, "bool": bool}
+    said = {
+        name: environment.from_string((ROLE / "templates" / "apache" / name).read_text()).render(
+            ansible_managed="managed", _reverse_proxy_sandboxed=sandboxed
+        )
+        for name in ("unit.conf.j2", "limits.conf.j2")
+    }
+    assert ("ProtectSystem=strict" in said["unit.conf.j2"]) is sandboxed
+    assert ("MaxRequestWorkers 1024" in said["limits.conf.j2"]) is sandboxed
+    assert "ServerTokens Prod" in said["limits.conf.j2"]
