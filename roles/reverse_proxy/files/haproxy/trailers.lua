@@ -17,7 +17,7 @@ end
 function Trailers:http_payload(txn, message)
     local data = message:body()
     if message:input() > (data and #data or 0) + 1 then
-        return -1
+        error("a request with trailers", 0) -- answered with 400; a negative number would be taken for "all"
     end
 end
 
