@@ -28,8 +28,8 @@ SEED, CONNECTIONS = 9, 1200
 BASES = {MEDIA: "", PATH: "/jellyfin"}
 ROUTES = Path(__file__).with_name("jellyfin_routes.txt")
 VERSIONS = ("1.1", "2", "3")
-# What is no request line at all may end the connection, and a malformed stream may be reset.
-OTHER_REFUSALS = (0, -1, 404, 414, 421, 505)
+# What is no request line at all may end the connection or be refused for its first part, and a malformed stream may be reset.
+OTHER_REFUSALS = (0, -1, 403, 404, 414, 421, 505)
 # What a method that is none gets, on a connection of its own or not.
 REFUSED = (405, 400, 501, -1, 0, [405], [400], [501], [])
 
