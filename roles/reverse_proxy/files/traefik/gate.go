@@ -3,6 +3,7 @@
 package gate
 
 import (
+	"context"
 	"io"
 	"log"
 	"net"
@@ -14,8 +15,6 @@ import (
 	"sync"
 	"time"
 )
-
-import "context"
 
 // Config is what the middleware's options are read into.
 type Config struct {
@@ -83,9 +82,16 @@ func among(networks []*net.IPNet, address net.IP) bool {
 }
 
 func (g *gate) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
-	if !g.accepts(req) {
+	writer := beneath(rw)
+	target := sent(writer, req.RequestURI)
+	if !g.accepts(req, target) {
 		refuse(rw, http.StatusBadRequest)
 		return
+	}
+	req.RequestURI = target
+	if path, query, found := strings.Cut(target, "?"); found {
+		// Traefik would make a semicolon an ampersand.
+		req.RequestURI = path + "?" + strings.ReplaceAll(query, ";", "%3B")
 	}
 	host, port, err := net.SplitHostPort(req.RemoteAddr)
 	peer := net.ParseIP(strings.SplitN(host, "%", 2)[0])
@@ -103,7 +109,7 @@ func (g *gate) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	req.Header.Set("X-Jellynet-Peer", peer.String())
 	req.Trailer = nil
 	if req.ContentLength != 0 {
-		req.Body = &paced{ReadCloser: req.Body, deadline: deadlines(rw), pause: g.pause}
+		req.Body = &paced{ReadCloser: req.Body, deadline: deadlines(writer), pause: g.pause}
 	}
 	if g.requests > 0 && !among(g.lan, client) {
 		key := counted(client)
@@ -117,10 +123,10 @@ func (g *gate) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	g.next.ServeHTTP(rw, req)
 }
 
-// accepts says whether the target has the accepted form. Traefik has written encoded letters plainly by now, and where the path held what has
-// to be encoded, `RequestURI` has that encoded and `RawPath` has not.
-func (g *gate) accepts(req *http.Request) bool {
-	return req.URL.Scheme == "" && req.URL.Host == "" && strings.HasPrefix(req.RequestURI, req.URL.RawPath) && g.target.MatchString(req.RequestURI)
+// accepts says whether the target has the accepted form. Where the path held what has to be encoded, `RequestURI` has that encoded by now, and
+// `RawPath` has not.
+func (g *gate) accepts(req *http.Request, target string) bool {
+	return req.URL.Scheme == "" && req.URL.Host == "" && strings.HasPrefix(req.RequestURI, req.URL.RawPath) && g.target.MatchString(target)
 }
 
 func refuse(rw http.ResponseWriter, status int) {
@@ -183,23 +189,50 @@ func leave(key string) {
 	}
 }
 
-// deadliner is what can set a time limit on a request.
-type deadliner interface {
-	SetReadDeadline(time.Time) error
-}
-
-// deadlines finds what sets the time limit of a request: Traefik wraps it without a way back.
-func deadlines(rw http.ResponseWriter) deadliner {
+// beneath finds the writer of Go's own server below those that Traefik has wrapped around it without a way back.
+func beneath(rw http.ResponseWriter) reflect.Value {
 	value := reflect.ValueOf(rw)
-	for depth := 0; depth < 8 && value.Kind() == reflect.Pointer && value.Elem().Kind() == reflect.Struct; depth++ {
-		if found, able := value.Interface().(deadliner); able {
-			return found
-		}
-		field := value.Elem().FieldByName("rw")
-		if !field.IsValid() || field.Kind() != reflect.Interface {
+	for depth := 0; depth < 8; depth++ {
+		field := hidden(value, "rw")
+		if !field.IsValid() {
 			break
 		}
-		value = reflect.NewAt(field.Type(), field.Addr().UnsafePointer()).Elem().Elem()
+		value = field.Elem()
+	}
+	return value
+}
+
+// hidden is a field of what a pointer leads to, whether or not another package may read it.
+func hidden(value reflect.Value, name string) reflect.Value {
+	if value.Kind() != reflect.Pointer || value.Elem().Kind() != reflect.Struct {
+		return reflect.Value{}
+	}
+	field := value.Elem().FieldByName(name)
+	if !field.IsValid() {
+		return field
+	}
+	return reflect.NewAt(field.Type(), field.Addr().UnsafePointer()).Elem()
+}
+
+// sent is the target as the client sent it, if it can be found: Traefik has written it anew by now.
+func sent(writer reflect.Value, known string) string {
+	if state := hidden(writer, "rws"); state.IsValid() { // HTTP/2
+		writer = state
+	}
+	if field := hidden(writer, "req"); field.IsValid() {
+		if first, is := field.Interface().(*http.Request); is && first != nil {
+			return first.RequestURI
+		}
+	}
+	return known
+}
+
+// deadlines is what sets the time limit of a request, or nil.
+func deadlines(writer reflect.Value) func(time.Time) error {
+	if method := writer.MethodByName("SetReadDeadline"); method.IsValid() {
+		if set, is := method.Interface().(func(time.Time) error); is {
+			return set
+		}
 	}
 	return nil
 }
@@ -207,7 +240,7 @@ func deadlines(rw http.ResponseWriter) deadliner {
 // paced is a body that may take as long as it likes, but not pause for longer than it may.
 type paced struct {
 	io.ReadCloser
-	deadline deadliner
+	deadline func(time.Time) error
 	pause    time.Duration
 	lock     sync.Mutex
 	closed   bool
@@ -217,7 +250,7 @@ func (p *paced) limit(until time.Time) bool {
 	p.lock.Lock()
 	defer p.lock.Unlock()
 	if !p.closed && p.deadline != nil {
-		p.deadline.SetReadDeadline(until)
+		p.deadline(until)
 	}
 	return !p.closed
 }
