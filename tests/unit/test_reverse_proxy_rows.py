@@ -115,3 +115,24 @@ def test_a_site_of_the_users_own_is_what_listens_and_is_none_of_ours(
     script = re.sub(r"{{.*?}}", f"{tmp_path}/*", task["ansible.builtin.command"]["argv"][2])
     said = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True).stdout
     assert said.splitlines() == ([f"{tmp_path}/{name}"] if own else [])
+
+
+@pytest.mark.parametrize(
+    ("listed", "verified", "changed"), [(True, "", False), (True, "??5?????? c {file}", True), (False, "", True)]
+)
+def test_a_file_is_the_distributions_own_while_its_package_says_so(
+    tmp_path: Path, listed: bool, verified: str, changed: bool
+) -> None:
+    file = tmp_path / "main.conf"
+    file.write_text("")
+    for name, said in {"dpkg": verified.format(file=file), "dpkg-query": str(file) if listed else ""}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{said}'\n")
+        (tmp_path / name).chmod(0o755)
+    argv = yaml.safe_load((ROLE / "tasks" / "first.yml").read_text())[0]["ansible.builtin.command"]["argv"]
+    script = re.search(r"'(packages=.*)',$", argv, re.MULTILINE)
+    assert script
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    said = subprocess.run(
+        ["/bin/sh", "-c", script[1], "sh", "one two", file], capture_output=True, text=True, env=path
+    ).stdout
+    assert ([line.split()[-1] for line in said.splitlines() if line] == [str(file)]) is changed
