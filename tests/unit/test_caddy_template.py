@@ -64,13 +64,20 @@ def test_the_plain_form_is_part_of_the_accepted_one(rendered: dict[str, str]) ->
 def test_host_and_scheme_towards_the_server_are_the_sites(rendered: dict[str, str], name: str) -> None:  # noqa: F811
     upstream = block(rendered[name], "(upstream) {")
     argument = "{args[0]}" if name == NEW else "{args.0}"
-    for line in (f"Host {argument}", f"X-Forwarded-Host {argument}", "X-Forwarded-Proto https", "-*_*", "-Forwarded"):
+    for line in (f"Host {argument}", f"X-Forwarded-Host {argument}", "X-Forwarded-Proto https", "-*_*"):
         assert f"\theader_up {line}\n" in upstream, line
     site = block(rendered[name], "https://media.example.org {")
     assert set(re.findall(r"import upstream (.*)", site)) == {"media.example.org"}
-    # It deletes last: of the peer's address, only what is said to the guard must stay.
-    assert "X-Jellynet-Peer" not in upstream
-    assert site.count("header_up -X-Jellynet-Peer") == site.count("import upstream") - 1
+
+
+@pytest.mark.parametrize("name", [OLD, NEW])
+def test_what_a_client_claims_is_looked_for_and_taken_away(rendered: dict[str, str], name: str) -> None:  # noqa: F811
+    passed = block(rendered[name], "(passed) {")
+    looked_for = re.findall(r"\theader !(\S+)\n", passed)
+    assert looked_for == re.findall(r"\trequest_header -(\S+)", block(passed, "route @jellynet-claims {"))
+    assert {"Forwarded", "X-Real-IP", "X-Original-URL", "X-Jellynet-Peer", "X-Jellynet-Chain"} <= set(looked_for)
+    site = block(rendered[name], "https://media.example.org {")
+    assert site.index("import passed") < site.index("reverse_proxy ")
 
 
 def test_logins_from_the_internet_go_to_the_guard(rendered: dict[str, str]) -> None:  # noqa: F811
