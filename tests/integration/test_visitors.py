@@ -6,6 +6,7 @@ answers less, and whether there is an answer is what is looked at. FLOOD_SECONDS
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from collections.abc import Iterator
@@ -24,8 +25,8 @@ PLAYBOOK = HERE / "reverse_proxy_and_ports.yml"
 # Wrong tries before 429, and before an address is cut off.
 TRIES, BAN = 4, 8
 GUARD = {"jellyfin_guard_attempts": TRIES, "jellyfin_guard_ban_attempts": BAN}
-# The last part of further addresses: a second visitor, one who guesses, a proxy that is trusted.
-SECOND, GUESSER, TRUSTED = 250, 251, 252
+# Further addresses, from the end of the network: a second visitor, one who guesses, a proxy that is trusted.
+SECOND, GUESSER, TRUSTED = 2, 3, 4
 SECONDS = float(os.environ.get("FLOOD_SECONDS", "10"))
 # Kind and port: how many. Three times 1,600 half-sent heads, 12 connections of 128 uploads, 150 stalled readers.
 FLOODS = {
@@ -68,10 +69,13 @@ def edge(host: Edge, request: pytest.FixtureRequest) -> Edge:
 
 
 def another(client: Client, last: int) -> str:
-    """A further address of a host: another visitor of the same network."""
-    address = f"{client.address.rsplit('.', 1)[0]}.{last}"
-    device = client.shell(f"ip -o -4 addr show to {client.address} | awk '{{print $2}}'").strip()
-    client.shell(f"ip -o -4 addr show | grep -q ' {address}/' || ip addr add {address}/24 dev {device}")
+    """A further address of a host: another visitor of the same network, this one from its end."""
+    _, device, _, own, *_ = client.shell(f"ip -o -4 addr show to {client.address}").split()
+    network = ipaddress.ip_interface(own).network
+    address = str(network[-last])
+    client.shell(
+        f"ip -o -4 addr show | grep -q ' {address}/' || ip addr add {address}/{network.prefixlen} dev {device}"
+    )
     return address
 
 
