@@ -179,6 +179,7 @@ def test_both_processes_run_the_generation_in_force(ports: Ports, name: str) -> 
     report = ports.status(name)
     assert {row["listener"]: row["state"] for row in report["ports"]} == {
         "http": "ours", "https": "off", "description": "off", "client_discovery": "ours", "ssdp": "ours", "hdhomerun": "off",
+        "guard": "ours",
     }  # fmt: skip
     assert host.run("jellyfin-ports status").rc == 0 and host.run("jellyfin-ports check").rc == 0
 
