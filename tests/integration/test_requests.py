@@ -28,13 +28,15 @@ SEED, CONNECTIONS = 9, 1200
 BASES = {MEDIA: "", PATH: "/jellyfin"}
 ROUTES = Path(__file__).with_name("jellyfin_routes.txt")
 VERSIONS = ("1.1", "2", "3")
-# What is no request line at all may end the connection or be refused for its first part, and a malformed stream may be reset.
-OTHER_REFUSALS = (0, -1, 403, 404, 414, 421, 505)
+# What is no request line at all may end the connection, and a malformed stream may be reset.
+OTHER_REFUSALS = (0, -1, 404, 414, 421, 505)
 # What a method that is none gets, on a connection of its own or not.
 REFUSED = (405, 400, 501, -1, 0, [405], [400], [501], [])
 # Where an encoded letter is all that is odd about a target, Traefik passes it on as the letter (RFC 3986, section 6.2.2.2); and a semicolon in a
 # query encoded, always.
 WRITES_PLAINLY = {"traefik"}
+# Where a tab divides HTTP/1.1's request line as a space does (RFC 9112, section 3), so that it is no part of the target.
+TABS_DIVIDE = {"haproxy"}
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,8 @@ def test_no_spelling_leads_past_a_rule(edge: Edge, domain: str, version: str) ->
     targets = [target for path in paths for target in spellings.of(path, BASES[domain], domain)]
     tries = [attacking.one(version, number, target, domain) for number, target in enumerate(targets)]
     seen = attack(edge, domain, version, tries)
+    if version == "1.1" and edge.proxy in TABS_DIVIDE:
+        targets = [target.rstrip(b"\t") for target in targets]
     reached, altered, answered = judged(seen, targets, domain, edge.proxy in WRITES_PLAINLY)
     print(f"\n{edge.proxy}, HTTP/{version}, {domain}: {seen.counts()}")
     print(f"reached: {len(reached)}, altered: {len(altered)}, otherwise: {len(answered)}, stray: {len(seen.stray)}")
