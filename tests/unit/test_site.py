@@ -277,7 +277,7 @@ CHECKSUM = "sha256:" + "0" * 64
 BINARY = {"version": "3.7.15", "x86_64": {"source": "traefik.tar.gz", "checksum": CHECKSUM}}
 ROWS = {
     "nginx": {},
-    "traefik": {"binary": "required", "minimum": "3.7"},
+    "traefik": {"binary": "required", "minimum": "3.7.12"},
     "caddy": {"binary": "optional", "minimum": "2.8"},
 }
 
@@ -312,7 +312,7 @@ def test_a_program_is_named_for_the_host_s_architecture():
 def test_a_program_that_is_too_old_is_refused():
     for version in ("3.1.0", "v3.6.99", "2"):
         (found,) = with_binary({**BINARY, "version": version})
-        assert f"reverse_proxy_binary.version is {version}; the configuration needs 3.7 or newer" in found
+        assert f"reverse_proxy_binary.version is {version}; the configuration needs 3.7.12 or newer" in found
     for version in ("3.7", "3.7.0", "v3.10.1", "4", "3.8.0-rc1"):
         assert with_binary({**BINARY, "version": version}) == []
     (found,) = with_binary({**BINARY, "version": "latest"})
@@ -334,7 +334,7 @@ def test_the_rows_of_the_role_say_which_proxy_needs_a_program():
         "traefik": "required",
         "caddy": "optional",
     }
-    assert rows["traefik"]["minimum"] == "3.7"
+    assert rows["traefik"]["minimum"] == "3.7.12"
 
 
 def test_on_a_media_server_its_own_address_is_right():
