@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-from test_reverse_proxy_templates import rendered  # noqa: F401  (the fixture)
-
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _request_rules as table
+from test_reverse_proxy_templates import rendered  # noqa: F401  (the fixture)
 
 NAMES = ("plain", "bare", "text", "unfinished", "trusted", "all", "open")
 OFF = {"accessLogs": False}
