@@ -57,7 +57,9 @@ def spoken(edge: Edge, version: str) -> bool:
 def is_odd(target: bytes) -> bool:
     """Where a refusal need not be a 400: a line that is divided, a target that is too long or no URL, another site's name in absolute form."""
     # Go's HTTP/2 and HTTP/3 reset the stream of a target with a percent sign that encodes nothing, HAProxy's HTTP/2 that of one with a fragment.
-    return bool(re.search(rb"[^!-~]|#|%(?![0-9A-Fa-f]{2})", target)) or len(target) > 4000 or not target.startswith(b"/")
+    return (
+        bool(re.search(rb"[^!-~]|#|%(?![0-9A-Fa-f]{2})", target)) or len(target) > 4000 or not target.startswith(b"/")
+    )
 
 
 def matchers(domain: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
