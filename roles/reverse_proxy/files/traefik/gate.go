@@ -126,7 +126,9 @@ func (g *gate) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 // accepts says whether the target has the accepted form. Where the path held what has to be encoded, `RequestURI` has that encoded by now, and
 // `RawPath` has not.
 func (g *gate) accepts(req *http.Request, target string) bool {
-	return req.URL.Scheme == "" && req.URL.Host == "" && strings.HasPrefix(req.RequestURI, req.URL.RawPath) && g.target.MatchString(target)
+	// Over HTTP/3 scheme and host are always there: they come from fields of their own.
+	plain := req.ProtoMajor == 3 || req.URL.Scheme == "" && req.URL.Host == ""
+	return plain && strings.HasPrefix(req.RequestURI, req.URL.RawPath) && g.target.MatchString(target)
 }
 
 func refuse(rw http.ResponseWriter, status int) {
