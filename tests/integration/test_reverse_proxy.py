@@ -671,7 +671,7 @@ def test_only_failures_are_logged_unless_asked_for(behind: tuple[Edge, str]) -> 
     if edge.proxy == lab.NEW_CADDY:  # only what begins with 5 is an error to it
         wanted, unwanted = [(down,)], [well, ill]
     elif edge.proxy == "traefik":  # no path but that of a request for no site
-        wanted = [('"RequestPath":"/.well-known/jellynet-down"', f'"RequestHost":"{DOWN}"'), (nobody,)]
+        wanted = [('"RequestPath":"/.well-known/jellynet-503"', f'"RequestHost":"{DOWN}"'), (nobody,)]
         unwanted = [well, ill]
 
     def missing(lines: list[str]) -> list[tuple[str, ...]]:

@@ -13,7 +13,7 @@ from test_reverse_proxy_templates import rendered  # noqa: F401  (the fixture)
 NAMES = ("plain", "bare", "text", "unfinished", "trusted", "all", "open")
 OFF = {"accessLogs": False}
 # Asked by the proxy itself, and what has no site.
-OWN = ("refused", "busy", "down", "web-unlogged", "websecure-unlogged")
+OWN = ("answer-400", "answer-429", "answer-503", "web-unlogged", "websecure-unlogged")
 
 
 @pytest.fixture(params=NAMES)
@@ -31,7 +31,8 @@ def test_every_request_for_a_site_is_judged_before_it_is_routed(http: dict[str, 
             continue
         chain = router["middlewares"]
         if name.startswith("plain"):
-            assert [one for one in chain if one not in ("busy", "requests")][:3] == ["refused", "origin", "query"], name
+            judges = [one.removesuffix("-lan") for one in chain if one != "requests"]
+            assert judges[:3] == ["refused", "origin", "query"], name
             assert router["entryPoints"] == ["websecure"]
         else:
             assert chain[0].startswith("gate-"), name
@@ -97,7 +98,7 @@ def test_letters_that_fold_into_ascii_are_those_of_a_decoded_path(http: dict[str
 def test_the_server_is_told_the_sites_name_and_nothing_of_the_clients(http: dict[str, Any]) -> None:
     sent = http["middlewares"]["headers1"]["headers"]["customRequestHeaders"]
     assert (sent["Host"], sent["X-Forwarded-Host"], sent["X-Forwarded-Proto"]) == (*["media.example.org"] * 2, "https")
-    assert sent["X-Jellynet-Peer"] == sent["X-HTTP-Method-Override"] == ""
+    assert sent["X-Jellynet-Peer"] == sent["X-Http-Method-Override"] == ""
 
 
 def test_only_the_guard_hears_of_the_peer_and_only_from_the_gate(rendered: dict[str, str]) -> None:  # noqa: F811
@@ -138,10 +139,10 @@ def test_the_log_costs_nothing_where_all_is_not_logged(rendered: dict[str, str])
     few, every = (read(rendered, name)["routers"] for name in ("plain", "all"))
     for name in ("plain1", "plain1-lan", "websecure-internet"):
         assert few[name]["observability"] == OFF and "observability" not in every[name], name
-    for name in ("down", "busy"):
+    for name in ("answer-503", "answer-429"):
         assert "observability" not in few[name]
         assert "@internal" not in few[name]["service"]  # what is for a service of its own it does not log
-    assert every["down"]["observability"] == OFF
+    assert every["answer-503"]["observability"] == OFF
 
 
 def test_no_log_holds_what_could_be_a_token(rendered: dict[str, str]) -> None:  # noqa: F811
