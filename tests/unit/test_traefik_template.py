@@ -65,7 +65,15 @@ def test_plain_targets_are_accepted_targets(http: dict[str, Any]) -> None:
 def test_the_query_of_a_plain_target_is_judged(http: dict[str, Any]) -> None:
     given = http["middlewares"]["query"]["redirectRegex"]
     refused = re.compile(given["regex"])
-    for url in ("https://-/x?a#b", "https://-/x?a b", "https://-/x?ä", "https://media.example.org/x", "http://m/x?a"):
+    for url in (
+        "https://-/x?a#b",
+        "https://-/x?a b",
+        "https://-/x?ä",
+        "https://media.example.org/x",
+        "http://m/x?a",
+        "https://-@media.example.org/",
+        "https://-ftp://m/",
+    ):
         assert refused.fullmatch(url), url  # as a whole: what is put in its place has to be no address
     for url in ("https://-/", "https://-/x?a=\\b|c%zz<>&d;e", "https://-//x?"):
         assert not refused.search(url), url
