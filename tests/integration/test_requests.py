@@ -78,7 +78,7 @@ def test_no_spelling_leads_past_a_rule(edge: Edge, domain: str, version: str) ->
     tries = [attacking.one(version, number, target, domain) for number, target in enumerate(targets)]
     seen = attack(edge, domain, version, tries)
     if version == "1.1" and edge.proxy in TABS_DIVIDE:
-        targets = [target.rstrip(b"\t") for target in targets]
+        targets = [target.strip(b"\t") for target in targets]
     plainly = edge.proxy in WRITES_PLAINLY
     reached, altered, answered = judged(seen, targets, domain, plainly, plainly and version == "3")
     print(f"\n{edge.proxy}, HTTP/{version}, {domain}: {seen.counts()}")
