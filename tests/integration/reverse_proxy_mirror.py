@@ -245,7 +245,7 @@ class Mirror(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 256
+    request_queue_size = 4096
 
     def server_bind(self) -> None:  # without HTTPServer's look-up of its own name
         socketserver.TCPServer.server_bind(self)
