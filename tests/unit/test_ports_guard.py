@@ -311,6 +311,65 @@ def test_the_other_ways_in(
     run(job())
 
 
+PAGES = (
+    "Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Site: cross-site\r\n",
+    "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Site: same-site\r\n",
+    "Sec-Fetch-Mode: cors\r\nSec-Fetch-Site: cross-site\r\n",
+)
+CLIENTS = (
+    "",
+    "Sec-Fetch-Mode: cors\r\nSec-Fetch-Site: same-origin\r\n",
+    'Sec-Fetch-Mode: cors\r\nSec-Fetch-Site: cross-site\r\nAuthorization: MediaBrowser Client="web"\r\n',
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_elsewhere_has_no_visitor_refused(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image a secret, or a form a password, asked for in the name of a visitor's browser."""
+
+    async def job() -> None:
+        server, limits = Server(), Limits()
+        async with guarded(server, tmp_path, monkeypatch, limits, guard={"ban_attempts": 6}) as setting:
+            for turn in range(8):
+                out = await setting.talk(request(f"/QuickConnect/Connect?secret={turn}", method="GET", more=page))
+                assert status(out) == 403
+                assert (
+                    status(await setting.talk(request(f"/Users/{'aa' * 16}/Authenticate?pw={turn}", more=page))) == 403
+                )
+            assert server.seen == [] and limits.asked == []
+            assert status(await setting.talk(login("anna", "right"))) == 200
+
+    run(job())
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_clients_in_a_browser_log_in(client: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def job() -> None:
+        async with guarded(Server(), tmp_path, monkeypatch) as setting:
+            assert status(await setting.talk(login("anna", "right", more=client))) == 200
+            out = await setting.talk(request("/QuickConnect/Connect?secret=pending", method="GET", more=client))
+            assert status(out) == 200
+
+    run(job())
+
+
+def test_an_account_is_the_same_in_every_form_of_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = "aa" * 16
+    dashed = f"{plain[:8]}-{plain[8:12]}-{plain[12:16]}-{plain[16:20]}-{plain[20:]}"
+
+    async def job() -> None:
+        async with guarded(Server(), tmp_path, monkeypatch) as setting:
+            accounts = {
+                setting.relay.attempts.account_of_id("media", form)
+                for form in (plain, plain.upper(), dashed, f" {dashed}  ", f"{{{dashed}}}", f"({dashed})")
+            }
+            assert len(accounts) == 1
+            others = {setting.relay.attempts.account_of_id("media", form) for form in ("{0xaa,{0xaa}}", "x", "aa")}
+            assert len(others) == 1 and not others & accounts
+
+    run(job())
+
+
 def test_polling_quick_connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def job() -> None:
         async with guarded(Server(), tmp_path, monkeypatch) as setting:

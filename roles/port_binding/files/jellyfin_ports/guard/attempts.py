@@ -15,12 +15,15 @@ import hmac
 import ipaddress
 import math
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..addresses import parse_address
+
+_GUID = re.compile(r"[0-9a-f]{32}")
 
 REPEAT_SECONDS = 3600.0  # the same password for the same account counts once in this time
 TRY_SECONDS = 86400.0  # how long a try counts towards being cut off
@@ -185,7 +188,9 @@ class Attempts:
         return self._hidden("name", server, account_name(name)) if name else ""
 
     def account_of_id(self, server: str, identifier: str) -> str:
-        alias = self._hidden("id", server, identifier.replace("-", "").lower())
+        # .NET takes a GUID with hyphens, in braces or brackets and with white space around; its other forms count as one account.
+        bare = identifier.strip().strip("{}()").replace("-", "").lower()
+        alias = self._hidden("id", server, bare if _GUID.fullmatch(bare) else "in another form")
         return self._aliases.get(alias, alias)
 
     # One try

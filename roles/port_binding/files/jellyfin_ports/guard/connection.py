@@ -160,6 +160,9 @@ class GuardConnection(ClientConnection):
         except routes.BadBody as error:
             self.relay.counters["bad_requests"] += 1
             return self._answer(problem(400, f"This login cannot be read: {error}."))
+        if not self.login.free and routes.from_a_strangers_page(request):
+            self.relay.counters["refused_pages"] += 1
+            return self._answer(problem(403, "A page elsewhere cannot log you in here."))
         refusal = self.relay.admit(self)
         if refusal is not None:
             return self._answer(refusal)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+from ..relay.head import Request
 from .attempts import FAILURE, NOTHING, SUCCESS
 
 _LEGACY = ("emby", "mediabrowser")  # prefixes that Jellyfin takes away
@@ -124,6 +125,22 @@ def read(method: str, target: str, base: str, content_type: str, body: bytes) ->
             return Login("QuickConnect/Connect", tried=_query(target, "secret"), secret=True)
     # Sent here, so it is one of them in a spelling that we do not know: counted by what it is as a whole.
     return Login("other", tried=target.encode("utf-8", "surrogatepass") + b"\n" + body)
+
+
+# Fetch Metadata: what a browser says of who asks in its visitor's name (W3C). Other clients send none of it.
+_UNASKED = ("no-cors", "navigate")
+_OWN_WORDS = (b"authorization", b"x-emby-authorization", b"x-emby-token", b"x-mediabrowser-token")
+
+
+def from_a_strangers_page(request: Request) -> bool:
+    """Whether a page elsewhere has a browser ask, which its visitor knows nothing of: an image, a form, a link, or a request that needed no leave.
+
+    A real client of another origin says who it is in a header that a browser sends only after the server has agreed (CORS preflight).
+    """
+    mode, site = ("".join(request.values(name)).strip().lower() for name in (b"sec-fetch-mode", b"sec-fetch-site"))
+    if mode in _UNASKED:
+        return True
+    return site == "cross-site" and not any(request.values(name) for name in _OWN_WORDS)
 
 
 def _bytes(text: str) -> bytes:
