@@ -407,6 +407,29 @@ def test_the_table_comes_back_with_its_bans(tmp_path: Path, monkeypatch: pytest.
     with_process(flushed, tmp_path, monkeypatch)
 
 
+def test_a_ban_that_the_kernel_did_not_take_is_put_in_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def once(process: service.LimitsService, nft: FakeNft) -> None:
+        nft.missing = "nft took too long"
+        assert not (await process.request({"ban": "203.0.113.7", "seconds": 600}))["enforced"]
+        nft.missing = ""
+        assert nft.banned == {} and nft.table, "the table itself is as it was"
+        await turn(process)
+        assert nft.banned.keys() == {"203.0.113.7"}
+
+    with_process(once, tmp_path, monkeypatch)
+
+
+def test_an_address_that_has_become_ours_is_banned_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def moves(process: service.LimitsService, nft: FakeNft) -> None:
+        await process.request({"ban": "203.0.113.7", "seconds": 600})
+        await process.request({"ban": "203.0.113.8", "seconds": 600})
+        process._names["media.example.org"] = {parse_address("203.0.113.7")}
+        await process._lift_what_is_ours()
+        assert nft.banned.keys() == {"203.0.113.8"}
+
+    with_process(moves, tmp_path, monkeypatch)
+
+
 def test_two_owners_do_not_fight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fight(process: service.LimitsService, nft: FakeNft) -> None:
         for _turn in range(50):

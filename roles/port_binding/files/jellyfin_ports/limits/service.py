@@ -106,6 +106,7 @@ class LimitsService:
         self._netlink: socket.socket | None = None
         self._problem = ""
         self._restored = 0
+        self._dirty = False  # something that was asked for is not in the kernel's table
         self._restores: deque[float] = deque()
         self._check_at = self._read_at = self._names_at = 0.0
         self._busy: asyncio.Task[None] | None = None
@@ -169,7 +170,7 @@ class LimitsService:
             return False
         if self._problem:
             log.info("connections are limited again")
-        self._problem = ""
+        self._problem, self._dirty = "", False
         return True
 
     def _failed(self, error: NftError) -> None:
@@ -195,7 +196,7 @@ class LimitsService:
             self._loop.call_later(SETTLE_SECONDS + 0.01, self.tick)
 
     async def _check(self) -> None:
-        if not self._problem:
+        if not self._problem and not self._dirty:
             try:
                 if await self._do(self._table.intact):
                     return
@@ -265,6 +266,19 @@ class LimitsService:
                 except (OSError, UnicodeError):
                     continue  # what was known of it holds
                 self._names[domain] = {parse_address(str(info[4][0])) for info in infos}
+        await self._lift_what_is_ours()
+
+    async def _lift_what_is_ours(self) -> None:
+        """An address that was banned may have become our own since: a home's changes."""
+        named = [known for addresses in self._names.values() for known in addresses]
+        try:
+            around = await self._loop.run_in_executor(None, never.look)
+        except OSError:
+            return
+        for ban in self._bans.all():
+            address = ban.network.network_address
+            if never.reason(address, self._config.lan, self._config.connections.exempt, around, named):
+                await self._unban(ban.network)
 
     # What it is asked
 
@@ -307,8 +321,8 @@ class LimitsService:
             try:
                 await self._do(lambda: self._table.ban(network, ban.seconds))
             except NftError:
-                self._check_at = 0.0  # it is gone, and comes back with all bans
-        return {**ban.as_dict(), "enforced": not self._problem}
+                self._dirty, self._check_at = True, 0.0  # the whole table is put in again, with all bans
+        return {**ban.as_dict(), "enforced": not self._problem and not self._dirty}
 
     async def _unban(self, network: Network) -> dict[str, Any]:
         found = self._bans.drop(network)
@@ -316,7 +330,7 @@ class LimitsService:
             if not self._problem:
                 await self._do(lambda: self._table.unban(network))
         except NftError:
-            self._check_at = 0.0
+            self._dirty, self._check_at = True, 0.0
         if found:
             log.info("%s is banned no longer, as asked", shown(network), extra=noted(client=shown(network)))
         return {"unbanned": found, "network": str(network)}
