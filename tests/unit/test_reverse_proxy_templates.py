@@ -110,6 +110,14 @@ def cases() -> list[dict[str, Any]]:
     found.append(case("traefik", "all", reverse_proxy_log_requests="all"))
     found.append(case("traefik", "open", jellyfin_limit_requests=0, _jellyfin_guard={"enabled": False}))
     found.append(case("caddy", "newer", reverse_proxy_binary={**BINARY, "version": "2.11.7"}, **TRUSTED))
+    found += [
+        case(
+            proxy,
+            "unlimited",
+            **{f"jellyfin_limit_{what}": "0" for what in ("connections", "connections_lan", "requests")},
+        )
+        for proxy in PROXIES
+    ]
     found.append(case("nginx", "named", site(server_address="media.lan", server_url="http://media.lan:8096")))
     found.append(case("haproxy", "named", site(server_address="media.lan", server_url="http://media.lan:8096")))
     return found
@@ -319,3 +327,10 @@ def test_haproxy_compares_names_before_it_looks_for_a_port(rendered: dict[str, s
 def test_default_sites_that_are_the_distributions_own_go_out_of_the_way(rendered: dict[str, str]) -> None:
     files = json.loads(rendered["nginx-plain.plan"])["files"]
     assert {"path": "/etc/nginx/sites-enabled/default", "content": "", "effect": "reload"} in files
+
+
+def test_a_limit_of_0_given_as_text_is_none(rendered: dict[str, str]) -> None:
+    for proxy in PROXIES:
+        text = whole(rendered, f"{proxy}-unlimited")
+        assert not re.search(r"gt 0\b|amount: 0\b|limit_conn ", text), proxy
+    assert "conn_cur gt 256" in whole(rendered, "haproxy-plain") and "limit_conn " in whole(rendered, "nginx-plain")
