@@ -1,3 +1,8 @@
+# Copyright (c) 2026, The jellynet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with a network that a user wrote. Pure."""
+
 from __future__ import annotations
 
 import ipaddress
