@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import selectors
 import socket
 import ssl
@@ -138,6 +139,8 @@ class Flood:
 
 
 def main(kind: str, address: str, name: str, port: str, count: str, seconds: str) -> None:
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     flood = Flood(kind, address, name, int(port), int(count), float(seconds))
     shares = [int(count) // THREADS + (index < int(count) % THREADS) for index in range(THREADS)]
     workers = [threading.Thread(target=flood.worker, args=(share,), daemon=True) for share in shares if share]

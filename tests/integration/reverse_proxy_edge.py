@@ -204,7 +204,7 @@ class Edge(Host):
         if verb == "start":
             wizard = "--wizard" if domain == NEW else ""
             self.shell(
-                f"systemctl is-active -q mirror-{port} || systemd-run -q --collect --unit mirror-{port} "
+                f"systemctl is-active -q mirror-{port} || systemd-run -q --collect --unit mirror-{port} -p LimitNOFILE=infinity -p TasksMax=infinity "
                 f"python3 /root/mirror.py {port} {wizard}"
             )
             listens(self.shell, port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from .run import LabError, podman
 from .topology import Host, Topology
 
 # The hard limits of the machine are kept within reach of one that lacks CAP_SYS_RESOURCE.
-LIMITS = ("--pids-limit=-1", "--ulimit=nofile=1024:4096", "--ulimit=nproc=4096:4096")
+# As many files as floods need, where this machine may give them: a proxy without a limit for requests has one of the server's for each.
+FILES = min(16384, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+LIMITS = ("--pids-limit=-1", f"--ulimit=nofile=1024:{FILES}", "--ulimit=nproc=4096:4096")
 BOOT_LIMIT = 180
 # Every systemd takes some; with the kernel's 128 the twelfth host or so hangs while it boots.
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
