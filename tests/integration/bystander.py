@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-PATIENCE = "8"  # seconds; who waits longer has lost the service
+PATIENCE = "15"  # seconds; who waits longer has lost the service
 
 
 def main(seconds: str, source: str, ca: str, *urls: str) -> None:
