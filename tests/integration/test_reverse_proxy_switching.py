@@ -226,7 +226,7 @@ def test_a_binary_that_is_not_what_it_should_be_is_not_installed(host: Edge) -> 
     for given, words in (
         (wrong, "It was not installed"),
         ({}, "needs its program named"),
-        ({**good, "version": "3.1.0"}, "needs 3.7 or newer"),
+        ({**good, "version": "3.1.0"}, "needs 3.7.12 or newer"),
     ):
         code, said = host.play("traefik", reverse_proxy_binary=given)
         assert code != 0
