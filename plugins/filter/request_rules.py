@@ -43,8 +43,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - RV(_value.target) is the accepted form of a target, RV(_value.methods) and RV(_value.lan_methods) the methods for everyone and for the LAN.
-    - RV(_value.sites) has, by domain, the expressions C(protected) and C(login); empty where there is nothing to match.
+    - C(target) is the accepted form of a target, C(methods) and C(lan_methods) the methods for everyone and for the LAN.
+    - C(sites) has, by domain, the expressions C(protected) and C(login); empty where there is nothing to match.
   type: dict
 """
 
