@@ -34,7 +34,7 @@ from .tables import table, visible
 
 _QUESTION = b"who is JellyfinServer?"
 _BODY_LIMIT = 65536
-_MOST = 64  # answers of one kind; whoever sends more is not looking for clients
+_MOST = 64  # answers of one kind; a device that sends more is not looking for clients
 # What Docker and Podman give out unless told otherwise.
 _CONTAINER_NETWORKS = [
     ipaddress.ip_network(n)
@@ -87,7 +87,7 @@ def _search(target: str) -> bytes:
 
 
 class Elsewhere(Exception):
-    """Whoever answered names another host, which is not asked on its word."""
+    """The device that answered names another host, which is not asked on its word."""
 
 
 def _fetch(url: str, source: str, seconds: float = 3.0) -> tuple[int, bytes]:

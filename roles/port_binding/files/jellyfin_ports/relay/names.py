@@ -5,7 +5,7 @@
 """Under which names the LAN may reach us.
 
 A web page can let a name of its own lead to an address here (DNS rebinding): then a browser on the LAN reads for it what the LAN may read. An
-address as Host needs no DNS, and whoever can give a single-label or a local name an address is in the house already.
+address as Host needs no DNS, and an attacker who can give a single-label or a local name an address is in the house already.
 """
 
 from __future__ import annotations
