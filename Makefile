@@ -42,7 +42,7 @@ endef
 export CHECKS
 
 unit: venv link ## the unit tests
-	python -m pytest -n 2 tests/unit
+	python -m pytest -n 2 --timeout 180 tests/unit
 
 sanity: venv ## ansible-test sanity
 	tests/tools/sanity venv

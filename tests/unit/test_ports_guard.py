@@ -596,9 +596,11 @@ def test_a_local_user_speaks_for_nobody(
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
 def test_the_user_of_another_process_is_seen(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
         address = listener.getsockname()
+        # all modules first (a name is encoded by one that is imported late): nobody may not read a Python below /root
         script = (
-            "import os, socket, sys, time; os.setuid(65534);"
+            "import encodings.idna, os, socket, sys; os.setuid(65534);"
             f"s = socket.create_connection({address!r}); s.sendall(b'x'); sys.stdin.readline()"
         )
         with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE) as other:
