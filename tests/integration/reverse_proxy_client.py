@@ -6,6 +6,7 @@ client.py groups HOST NAME                                    which TLS 1.3 grou
 client.py raw HOST NAME                                       sends standard input over TLS and prints what comes back
 client.py paused HOST NAME PATH SECONDS                       a download of which nothing is read for so long, and then all of it
 client.py upload HOST NAME PATH                               half a body, a pause, the other half
+client.py unsent HOST NAME SECONDS                            a head, a small and a large body that are never sent whole, and how each was given up
 """
 
 from __future__ import annotations
@@ -139,6 +140,32 @@ def paused(host: str, name: str, path: str, seconds: str) -> dict[str, object]:
     except OSError as problem:
         return {"got": got, "problem": str(problem)}
     return {"got": got}
+
+
+def unsent(host: str, name: str, seconds: str) -> dict[str, object]:
+    """The status of each, 0 where the connection ended without one, -1 where it was still open after so long."""
+    large = 24576  # more than fits into a proxy's buffer
+    asked = {
+        "head": "GET / HTTP/1.1\r\nHost: ",
+        "small body": f"POST /x HTTP/1.1\r\nHost: {name}\r\nContent-Length: 100\r\n\r\na",
+        "large body": f"POST /x HTTP/1.1\r\nHost: {name}\r\nContent-Length: {2 * large}\r\n\r\n" + "a" * large,
+        "body of no known length": f"POST /x HTTP/1.1\r\nHost: {name}\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    }
+    open_ones = {}
+    for what, text in asked.items():
+        open_ones[what] = tls(host, name)
+        open_ones[what].sendall(text.encode())
+    until, came = time.monotonic() + float(seconds), {}
+    for what, connection in open_ones.items():
+        connection.settimeout(max(0.1, until - time.monotonic()))
+        try:
+            part = connection.recv(65536)
+            came[what] = int(part.split()[1]) if part else 0
+        except TimeoutError:
+            came[what] = -1
+        except OSError:
+            came[what] = 0
+    return came
 
 
 def upload(host: str, name: str, path: str) -> dict[str, object]:

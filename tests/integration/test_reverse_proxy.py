@@ -28,6 +28,7 @@ WEBSOCKETS_END_ON_RELOAD = {"caddy"}
 ONE_CERTIFICATE_A_NAME = {"traefik"}
 SECRET = "s3cr3tT0ken"
 IDLE = 61  # seconds, the shortest idle timeout that is taken
+HEAD, BODY = 11, 12
 CSP = "default-src 'self' https: data:"
 
 
@@ -569,15 +570,17 @@ def behind(edge: Edge) -> Iterator[tuple[Edge, str]]:
         reverse_proxy_log_requests="errors",
         reverse_proxy_csp=CSP,
         reverse_proxy_idle_timeout=IDLE,
+        jellyfin_limit_head_seconds=HEAD,
+        jellyfin_limit_body_seconds=BODY,
     )
     yield edge, proxy
 
 
 @pytest.fixture(scope="module")
-def idle(behind: tuple[Edge, str]) -> Iterator[tuple[Future[Any], Future[Any], Future[Any]]]:
+def idle(behind: tuple[Edge, str]) -> Iterator[tuple[Future[Any], ...]]:
     """What takes longer than the idle timeout, begun before the tests that need no time."""
     edge, _proxy = behind
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(4) as pool:
         paused = ("paused", edge.wan_address, MEDIA, "/media", str(IDLE + 8))
         tool = ("beating", edge.wan_address, MEDIA, "/beating", str(IDLE + 8))
         hang = ("-H", f"X-Emby-Token: {SECRET}")
@@ -585,6 +588,7 @@ def idle(behind: tuple[Edge, str]) -> Iterator[tuple[Future[Any], Future[Any], F
             pool.submit(edge.wan.tool, *tool, seconds=IDLE + 40),
             pool.submit(edge.wan.ask, f"https://{MEDIA}/hang?api_key={SECRET}", *hang, seconds=IDLE + 12),
             pool.submit(edge.wan.tool, *paused, seconds=IDLE + 100),
+            pool.submit(edge.wan.tool, "unsent", edge.wan_address, MEDIA, str(IDLE + 20), seconds=IDLE + 60),
         )
 
 
@@ -685,7 +689,7 @@ def test_only_failures_are_logged_unless_asked_for(behind: tuple[Edge, str]) -> 
 
 
 def test_a_websocket_with_keepalives_outlives_the_idle_timeout_and_a_server_that_hangs_does_not(
-    behind: tuple[Edge, str], idle: tuple[Future[Any], Future[Any], Future[Any]]
+    behind: tuple[Edge, str], idle: tuple[Future[Any], ...]
 ) -> None:
     """Every keepalive starts the idle timeout anew: what lives through it once lives for hours."""
     edge, _proxy = behind
@@ -699,8 +703,27 @@ def test_a_websocket_with_keepalives_outlives_the_idle_timeout_and_a_server_that
     assert tokens_logged(edge) == []
 
 
+# Debian's Caddy has no limit on a body. With the newer one and Traefik the request to the server ends; the client, of whose body the length is
+# known, is told nothing, and its connection stays.
+UNSENT_STAYS = {
+    "caddy": {"small body", "large body", "body of no known length"},
+    lab.NEW_CADDY: {"small body", "large body"},
+    "traefik": {"small body", "large body"},
+}
+
+
+def test_a_head_and_a_body_that_are_never_sent_whole_are_given_up(
+    behind: tuple[Edge, str], idle: tuple[Future[Any], ...]
+) -> None:
+    came = idle[3].result()
+    assert set(came) == {"head", "small body", "large body", "body of no known length"}, came
+    stays = {what for what, status in came.items() if status == -1}
+    assert stays == UNSENT_STAYS.get(behind[0].proxy, set()), came
+    assert all(status in (-1, 0) or 400 <= status < 600 for status in came.values()), came
+
+
 def test_a_player_that_is_paused_for_longer_than_any_other_limit_gets_its_film(
-    idle: tuple[Future[Any], Future[Any], Future[Any]],
+    idle: tuple[Future[Any], ...],
 ) -> None:
     assert idle[2].result() == {"got": 96 * 1024 * 1024}
 

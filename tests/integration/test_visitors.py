@@ -184,6 +184,28 @@ def test_without_the_guard_logins_from_the_internet_fail_and_those_of_the_lan_go
 # Taking the service from the others
 
 
+# Whose stock build counts the requests under way.
+COUNTS_REQUESTS = {"nginx", "haproxy", "traefik"}
+
+
+def under_way(client: Client, count: int) -> dict[str, int]:
+    """Requests that the server does not answer, all at once over few connections; how many of them got which status (000: none)."""
+    said = client.shell(
+        f"curl -s -Z --parallel-max {count} --cacert {lab.CA} -o /dev/null -w '%{{http_code}}\\n' -m 10 "
+        f"'https://{MEDIA}/hang?[1-{count}]' | sort | uniq -c",
+        seconds=60,
+    )
+    return {status: int(number) for number, status in map(str.split, said.splitlines())}
+
+
+def test_requests_under_way_of_one_visitor_have_a_limit_and_those_given_up_do_not_count(edge: Edge) -> None:
+    if edge.proxy not in COUNTS_REQUESTS:
+        return
+    assert under_way(edge.wan, 290).get("429") == 34
+    assert until(lambda: edge.wan.ask(f"https://{MEDIA}/").status, lambda status: status == 200, 20) == 200
+    assert under_way(edge.lan, 290).get("429") is None
+
+
 def test_one_household_behind_one_address_notices_nothing(edge: Edge) -> None:
     edge.wan.put("/root/household.py", (HERE / "household.py").read_text())
     said = json.loads(
