@@ -6,12 +6,14 @@ import re
 import subprocess
 from pathlib import Path
 
+import jinja2
 import pytest
 import yaml
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "reverse_proxy"
 PROXIES = ("apache", "caddy", "haproxy", "nginx", "traefik")
 REQUIRED = {"packages", "tls", "http3", "service", "shares_ports", "files"}
+MAINS = {"nginx": "nginx.conf", "apache": "apache2.conf", "haproxy": "haproxy.cfg"}
 OPTIONAL = {
     "version_package",
     "binary",
@@ -22,6 +24,7 @@ OPTIONAL = {
     "units",
     "advice",
     "own_sites",
+    "usual_includes",
     "exclusive",
     "sandbox",
     "logs",
@@ -105,6 +108,19 @@ def test_the_tls_policy_is_that_of_the_guideline() -> None:
         ("notes.conf", "#\tlisten 80;\nserver_tokens off;\n", False),
         ("upstream.conf", "upstream own { server 127.0.0.1:8080; }\n", False),
         ("with space.conf", "listen 80;\n", True),
+        ("nginx.conf", "http { include /srv/sites/*; }\n", True),
+        (
+            "nginx.conf",
+            "http {\n include /etc/nginx/mime.types; # include /srv/x;\n include /etc/nginx/sites-enabled/*;\n}\n",
+            False,
+        ),
+        (
+            "apache2.conf",
+            "IncludeOptional mods-enabled/*.load\nInclude ports.conf\nIncludeOptional sites-enabled/*.conf\n",
+            False,
+        ),
+        ("apache2.conf", "Include ports.conf\nINCLUDE /home/anna/site.conf\n", True),
+        ("snippet.conf", "include /srv/sites/*;\n", False),
     ],
 )
 def test_a_site_of_the_users_own_is_what_listens_and_is_none_of_ours(
@@ -112,9 +128,13 @@ def test_a_site_of_the_users_own_is_what_listens_and_is_none_of_ours(
 ) -> None:
     (tmp_path / name).write_text(text)
     task = yaml.safe_load((ROLE / "tasks" / "own_sites.yml").read_text())[0]
-    script = re.sub(r"{{.*?}}", f"{tmp_path}/*", task["ansible.builtin.command"]["argv"][2])
+    looked_at = [
+        {**row(proxy), "own_sites": [f"{tmp_path}/{main}", f"{tmp_path}/x*.c*"]} for proxy, main in MAINS.items()
+    ]
+    looked_at[0]["own_sites"].append(f"{tmp_path}/[!x]*.c*")
+    script = jinja2.Template(task["ansible.builtin.command"]["argv"][2]).render(_reverse_proxy_look_at=looked_at)
     said = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True).stdout
-    assert said.splitlines() == ([f"{tmp_path}/{name}"] if own else [])
+    assert sorted(set(said.splitlines())) == ([f"{tmp_path}/{name}"] if own else [])
 
 
 @pytest.mark.parametrize(
