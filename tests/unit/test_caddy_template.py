@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from test_reverse_proxy_templates import rendered, whole  # noqa: F401
+from proxy_files import whole
 
-pytestmark = pytest.mark.usefixtures("rendered")
 OLD, NEW = "caddy-plain.Caddyfile", "caddy-newer.Caddyfile"
 
 
@@ -20,7 +19,7 @@ def block(text: str, head: str) -> str:
 
 
 @pytest.mark.parametrize("name", [OLD, NEW])
-def test_the_target_is_judged_before_all_else_on_both_ports(rendered: dict[str, str], name: str) -> None:  # noqa: F811
+def test_the_target_is_judged_before_all_else_on_both_ports(rendered: dict[str, str], name: str) -> None:
     for site in ("http://media.example.org {", "https://media.example.org {"):
         route = block(rendered[name], site).partition("route {\n")[2]
         first = [line.strip() for line in re.sub(r"header {.*?\n\t\t}\n", "", route, flags=re.S).splitlines()]
@@ -28,7 +27,7 @@ def test_the_target_is_judged_before_all_else_on_both_ports(rendered: dict[str, 
 
 
 @pytest.mark.parametrize("name", [OLD, NEW])
-def test_no_matcher_looks_at_anything_but_the_raw_target(rendered: dict[str, str], name: str) -> None:  # noqa: F811
+def test_no_matcher_looks_at_anything_but_the_raw_target(rendered: dict[str, str], name: str) -> None:
     """`path` and `path_regexp` decode and clean; `vars_regexp` takes braces in what it is given for placeholders."""
     text = rendered[name]
     assert not re.findall(r"path_regexp|vars_regexp", text)
@@ -36,7 +35,7 @@ def test_no_matcher_looks_at_anything_but_the_raw_target(rendered: dict[str, str
     assert "header_up -X-Jellynet-Target" in text
 
 
-def test_the_plain_form_is_part_of_the_accepted_one(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_the_plain_form_is_part_of_the_accepted_one(rendered: dict[str, str]) -> None:
     plain, full = re.findall(r"not header_regexp X-Jellynet-Target `(.*)`", block(rendered[OLD], "@jellynet-refused {"))
     for target in ("/", "//a", "/a/b.c/", "/a?", "/a?b=\\..//%zz", "/a-b_c.d", "/a.."):
         assert re.search(plain, target) and re.search(full, target), target
@@ -61,7 +60,7 @@ def test_the_plain_form_is_part_of_the_accepted_one(rendered: dict[str, str]) ->
 
 
 @pytest.mark.parametrize("name", [OLD, NEW])
-def test_host_and_scheme_towards_the_server_are_the_sites(rendered: dict[str, str], name: str) -> None:  # noqa: F811
+def test_host_and_scheme_towards_the_server_are_the_sites(rendered: dict[str, str], name: str) -> None:
     upstream = block(rendered[name], "(upstream) {")
     argument = "{args[0]}" if name == NEW else "{args.0}"
     for line in (f"Host {argument}", f"X-Forwarded-Host {argument}", "X-Forwarded-Proto https", "-*_*"):
@@ -71,7 +70,7 @@ def test_host_and_scheme_towards_the_server_are_the_sites(rendered: dict[str, st
 
 
 @pytest.mark.parametrize("name", [OLD, NEW])
-def test_what_a_client_claims_is_looked_for_and_taken_away(rendered: dict[str, str], name: str) -> None:  # noqa: F811
+def test_what_a_client_claims_is_looked_for_and_taken_away(rendered: dict[str, str], name: str) -> None:
     passed = block(rendered[name], "(passed) {")
     looked_for = re.findall(r"\theader !(\S+)\n", passed)
     assert looked_for == re.findall(r"\trequest_header -(\S+)", block(passed, "route @jellynet-claims {"))
@@ -80,7 +79,7 @@ def test_what_a_client_claims_is_looked_for_and_taken_away(rendered: dict[str, s
     assert site.index("import passed") < site.index("reverse_proxy ")
 
 
-def test_logins_from_the_internet_go_to_the_guard(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_logins_from_the_internet_go_to_the_guard(rendered: dict[str, str]) -> None:
     text = rendered[OLD]
     assert "not remote_ip 192.168.1.0/24 fd00:1::/64" in block(text, "@jellynet-login {")
     guard = block(text, "reverse_proxy @jellynet-login 127.0.0.1:889 {")
@@ -88,7 +87,7 @@ def test_logins_from_the_internet_go_to_the_guard(rendered: dict[str, str]) -> N
     assert text.index("reverse_proxy @jellynet-login") < text.index("reverse_proxy @jellynet-lan")
 
 
-def test_what_stands_still_ends_and_a_paused_player_does_not(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_what_stands_still_ends_and_a_paused_player_does_not(rendered: dict[str, str]) -> None:
     """2.11.7 would cut a paused player off after a minute."""
     assert "\t\t\tread_body_idle 120s\n\t\t\twrite_idle 14400s\n" in rendered[NEW]
     assert "0rtt off" in rendered[NEW]
@@ -99,7 +98,7 @@ def test_what_stands_still_ends_and_a_paused_player_does_not(rendered: dict[str,
         assert "\tmax_header_size 40KiB\n" in text
 
 
-def test_the_unit_is_confined(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_the_unit_is_confined(rendered: dict[str, str]) -> None:
     unit = rendered["caddy-plain.jellynet.conf"]
     for line in ("NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE"):
         assert f"\n{line}\n" in unit

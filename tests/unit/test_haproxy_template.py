@@ -7,7 +7,6 @@ import re
 
 import pytest
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _request_rules as rules
-from test_reverse_proxy_templates import rendered, whole  # noqa: F401  (a fixture)
 
 PLAIN, NEW = "haproxy-plain.haproxy.cfg", "haproxy-new.haproxy.cfg"
 PATHS = ("/metrics", "/dlna", "/System/Restart", "/System/Shutdown", "/Startup")
@@ -49,7 +48,7 @@ def the(lines: list[str], *words: str) -> str:
 
 @pytest.mark.parametrize("name", [PLAIN, NEW])
 @pytest.mark.parametrize("frontend", ["jellynet-http", "jellynet-https"])
-def test_the_target_is_judged_before_all_that_answers(rendered: dict[str, str], name: str, frontend: str) -> None:  # noqa: F811
+def test_the_target_is_judged_before_all_that_answers(rendered: dict[str, str], name: str, frontend: str) -> None:
     lines = section(rendered[name], f"frontend {frontend} from")
     rule = re.compile(r"(http-request (deny|return|redirect|reject)|use_backend|http-request set-log)")
     answers = [line for line in lines if rule.match(line)]
@@ -70,7 +69,7 @@ def texts(tokens: tuple[str, ...], count: int) -> list[str]:
     ]
 
 
-def test_the_form_of_a_target_is_that_of_the_table(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_the_form_of_a_target_is_that_of_the_table(rendered: dict[str, str]) -> None:
     wanted = re.compile(rules.TARGET)
     for frontend in ("jellynet-http", "jellynet-https"):
         target = expression(the(section(rendered[PLAIN], f"frontend {frontend} from"), "url_beg / https://"))
@@ -82,7 +81,7 @@ def test_the_form_of_a_target_is_that_of_the_table(rendered: dict[str, str]) -> 
 @pytest.mark.parametrize(
     ("words", "table"), [(["deny_status 403"], rules.protected(PATHS)), (["use_backend jellynet-guard"], rules.login())]
 )
-def test_what_is_not_certainly_open_is_refused(rendered: dict[str, str], words: list[str], table: str) -> None:  # noqa: F811
+def test_what_is_not_certainly_open_is_refused(rendered: dict[str, str], words: list[str], table: str) -> None:
     """PCRE gives up on some targets, which then match nothing: so the rule is on what does not match."""
     line = the(section(rendered[PLAIN], "frontend jellynet-https from"), *words)
     assert re.search(r"!{ pathq -m reg \"\^\(\?!", line) and line.endswith("!{ var(txn.lan) -m bool }")
@@ -92,7 +91,7 @@ def test_what_is_not_certainly_open_is_refused(rendered: dict[str, str], words: 
     assert sum(shut for _, _, shut in judged) > 100
 
 
-def test_no_header_of_ours_is_the_clients(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_no_header_of_ours_is_the_clients(rendered: dict[str, str]) -> None:
     lines = section(rendered[PLAIN], "frontend jellynet-https from")
     taken = the(lines, "http-request del-header")
     names = set(re.search(r"\^\((.*)\)\$", taken).group(1).split("|"))  # type: ignore[union-attr]
@@ -109,7 +108,7 @@ def test_no_header_of_ours_is_the_clients(rendered: dict[str, str]) -> None:  # 
     assert "http-request set-header X-Jellynet-Peer %[src]" in guard and "server guard 127.0.0.1:889" in guard
 
 
-def test_what_may_have_trailers_is_looked_at_and_nothing_else(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_what_may_have_trailers_is_looked_at_and_nothing_else(rendered: dict[str, str]) -> None:
     text = rendered[PLAIN]
     looks = "filter lua.jellynet-trailers"
     assert looks in section(text, "backend jellynet-media.example.org-trailers from")
@@ -118,7 +117,7 @@ def test_what_may_have_trailers_is_looked_at_and_nothing_else(rendered: dict[str
     assert "lua-load-per-thread /etc/jellynet/haproxy/current/trailers.lua" in section(text, "global")
 
 
-def test_time_limits_are_told_apart_as_far_as_the_version_can(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_time_limits_are_told_apart_as_far_as_the_version_can(rendered: dict[str, str]) -> None:
     old, new = (section(rendered[name], "defaults jellynet") for name in (PLAIN, NEW))
     for lines in (old, new):
         assert {
@@ -178,7 +177,7 @@ SECRET = "s3cr3t"
         ("/x/%C3%A4/y", "/x/%C3%A4/y"),
     ],
 )
-def test_no_token_is_logged(rendered: dict[str, str], asked: str, told: str) -> None:  # noqa: F811
+def test_no_token_is_logged(rendered: dict[str, str], asked: str, told: str) -> None:
     assert said(logged(rendered[PLAIN], "capture.req.uri"), asked) == told
 
 
@@ -191,11 +190,11 @@ def test_no_token_is_logged(rendered: dict[str, str], asked: str, told: str) -> 
         (f"https://media.example.org;{SECRET}/", ""),
     ],
 )  # fmt: skip
-def test_of_a_referer_the_origin_is_logged(rendered: dict[str, str], referer: str, told: str) -> None:  # noqa: F811
+def test_of_a_referer_the_origin_is_logged(rendered: dict[str, str], referer: str, told: str) -> None:
     assert said(logged(rendered[PLAIN], "var(txn.referer)"), referer) == told
 
 
-def test_of_a_method_only_a_known_one_is_logged(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_of_a_method_only_a_known_one_is_logged(rendered: dict[str, str]) -> None:
     steps = logged(rendered[PLAIN], "capture.req.method")
     assert [said(steps, method) for method in ("GET", "NOTIFY", SECRET, f"GET{SECRET}", "get")] == [
         "GET",

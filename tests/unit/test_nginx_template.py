@@ -7,7 +7,7 @@ import re
 
 import pytest
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _request_rules as rules
-from test_reverse_proxy_templates import rendered, whole  # noqa: F401  (a fixture)
+from proxy_files import whole
 
 WORD = 4096  # nginx' limit for one word of its configuration
 
@@ -35,7 +35,7 @@ TOKENS = (
 )  # fmt: skip
 
 
-def test_the_form_of_a_request_is_that_of_the_table(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_the_form_of_a_request_is_that_of_the_table(rendered: dict[str, str]) -> None:
     target = maps(rendered["nginx-plain.http.conf"], "jellynet_target")
     chance = random.Random(9)
     accepted = 0
@@ -55,7 +55,7 @@ def test_the_form_of_a_request_is_that_of_the_table(rendered: dict[str, str]) ->
         "GET / HTTP/1.1 ", "GET /", "G T / HTTP/1.1", "GET / HTTP/1.10", "GET / HTTP/0.9", "",
     ],
 )  # fmt: skip
-def test_a_line_of_another_form_is_refused(rendered: dict[str, str], line: str) -> None:  # noqa: F811
+def test_a_line_of_another_form_is_refused(rendered: dict[str, str], line: str) -> None:
     assert not matched(maps(rendered["nginx-plain.http.conf"], "jellynet_target"), line)
 
 
@@ -79,7 +79,7 @@ def test_a_line_of_another_form_is_refused(rendered: dict[str, str], line: str) 
         ("/Authorization/s", "/"),
     ],
 )
-def test_no_token_of_a_path_is_logged(rendered: dict[str, str], target: str, logged: str) -> None:  # noqa: F811
+def test_no_token_of_a_path_is_logged(rendered: dict[str, str], target: str, logged: str) -> None:
     found = matched(maps(rendered["nginx-plain.http.conf"], "jellynet_log_path"), target)
     assert found and found.group("jellynet_path") == logged
 
@@ -95,18 +95,18 @@ def test_no_token_of_a_path_is_logged(rendered: dict[str, str], target: str, log
         ("app://s", None),
     ],
 )
-def test_of_a_referer_the_origin_alone_is_logged(rendered: dict[str, str], referer: str, logged: str | None) -> None:  # noqa: F811
+def test_of_a_referer_the_origin_alone_is_logged(rendered: dict[str, str], referer: str, logged: str | None) -> None:
     found = matched(maps(rendered["nginx-plain.http.conf"], "jellynet_log_referer"), referer)
     assert (found.group("jellynet_origin") if found else None) == logged
 
 
-def test_only_known_methods_are_logged(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_only_known_methods_are_logged(rendered: dict[str, str]) -> None:
     method = maps(rendered["nginx-plain.http.conf"], "jellynet_log_method")
     assert all(matched(method, name) for name in (*rules.LAN_METHODS, "TRACE"))
     assert not any(matched(method, name) for name in ("API_KEY_X", "GETX", "get", ""))
 
 
-def test_nothing_is_too_long_a_word_for_nginx(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_nothing_is_too_long_a_word_for_nginx(rendered: dict[str, str]) -> None:
     for file, text in rendered.items():
         if file.startswith("nginx-") and file.endswith(".conf"):
             assert (
@@ -115,7 +115,7 @@ def test_nothing_is_too_long_a_word_for_nginx(rendered: dict[str, str]) -> None:
             ), file
 
 
-def test_what_is_protected_and_where_credentials_are_tried_is_judged_as_sent(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_what_is_protected_and_where_credentials_are_tried_is_judged_as_sent(rendered: dict[str, str]) -> None:
     text = rendered["nginx-plain.sites.conf"]
     closed, login = maps(text, "jellynet_protected_1"), maps(text, "jellynet_internet_1")
     assert matched(closed, "/emby/%53ystem%2FRestart?x") and not matched(closed, "/System/RestartX")
@@ -126,7 +126,7 @@ def test_what_is_protected_and_where_credentials_are_tried_is_judged_as_sent(ren
     assert "proxy_set_header Host $server_name;" in proxy and "$host" not in whole(rendered, "nginx-plain")
 
 
-def test_a_paused_player_lives_longer_than_a_quiet_websocket(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_a_paused_player_lives_longer_than_a_quiet_websocket(rendered: dict[str, str]) -> None:
     proxy = rendered["nginx-plain.proxy.conf"]
     assert "send_timeout 14400s;" in proxy.replace("proxy_send_timeout", "")
     assert "proxy_read_timeout 3600s;" in proxy and "client_body_timeout 120s;" in proxy

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 from jellyfin_ports.guard import callers, connection, routes, texts
 from jellyfin_ports.guard import server as guard_server
+from jellyfin_ports.relay import client as relay_client
 from ports_support import Setting, read_head, relay_before, until
 
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -401,6 +402,8 @@ def test_a_login_of_ones_own_in_between_resets_nothing(tmp_path: Path, monkeypat
 
 
 def test_who_hangs_up_before_the_answer_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_client, "_HALF_CLOSED_SECONDS", 0.2)
+
     async def job() -> None:
         server = Server()
         server.silent = True
@@ -417,6 +420,8 @@ def test_who_hangs_up_before_the_answer_is_counted(tmp_path: Path, monkeypatch: 
 
 
 def test_many_at_once_from_one_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_client, "_HALF_CLOSED_SECONDS", 0.2)
+
     async def job() -> None:
         server = Server()
         server.silent = True
@@ -484,9 +489,12 @@ def test_what_could_be_read_in_two_ways_goes_nowhere(
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_server, "_HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(guard_server, "_BODY_SECONDS", 0.2)
+
     async def job() -> None:
         server = Server()
-        async with guarded(server, tmp_path, monkeypatch, limits={"body_seconds": 0.2, "head_seconds": 0.2}) as setting:
+        async with guarded(server, tmp_path, monkeypatch) as setting:
             assert status(await setting.talk(login("anna", "x")[:-4])) == 408
             assert status(await setting.talk(b"POST / HTTP/1.1\r\nHost: ")) == 408
             assert server.seen == [] and setting.relay.status()["in_flight"] == 0

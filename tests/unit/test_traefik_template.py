@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.jellynet.jellyfin.plugins.module_utils import _request_rules as table
-from test_reverse_proxy_templates import rendered  # noqa: F401  (the fixture)
 
 NAMES = ("plain", "bare", "text", "unfinished", "trusted", "all", "open")
 OFF = {"accessLogs": False}
@@ -17,11 +16,11 @@ OWN = ("answer-400", "answer-429", "answer-503", "web-unlogged", "websecure-unlo
 
 
 @pytest.fixture(params=NAMES)
-def http(rendered: dict[str, str], request: pytest.FixtureRequest) -> dict[str, Any]:  # noqa: F811
+def http(rendered: dict[str, str], request: pytest.FixtureRequest) -> dict[str, Any]:
     return read(rendered, request.param)
 
 
-def read(rendered: dict[str, str], name: str) -> dict[str, Any]:  # noqa: F811
+def read(rendered: dict[str, str], name: str) -> dict[str, Any]:
     return yaml.safe_load(rendered[f"traefik-{name}.dynamic.yml"])["http"]
 
 
@@ -87,7 +86,7 @@ def matcher(rule: str, name: str) -> str:
     return found.group(1)
 
 
-def test_what_is_protected_or_a_login_never_passes_beside_the_gate(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_what_is_protected_or_a_login_never_passes_beside_the_gate(rendered: dict[str, str]) -> None:
     rule = read(rendered, "plain")["routers"]["plain1"]["rule"]
     for path in ("/metrics", "/emby/System/Restart", "/users/authenticatebyname", "/QuickConnect/Connect"):
         negated = re.findall(r"!PathRegexp\(`([^`]*)`\)", rule)
@@ -109,7 +108,7 @@ def test_the_server_is_told_the_sites_name_and_nothing_of_the_clients(http: dict
     assert sent["X-Jellynet-Peer"] == sent["X-Http-Method-Override"] == ""
 
 
-def test_only_the_guard_hears_of_the_peer_and_only_from_the_gate(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_only_the_guard_hears_of_the_peer_and_only_from_the_gate(rendered: dict[str, str]) -> None:
     for name in ("plain", "trusted"):
         http = read(rendered, name)
         login = http["routers"]["login1"]
@@ -122,7 +121,7 @@ def test_only_the_guard_hears_of_the_peer_and_only_from_the_gate(rendered: dict[
     assert "login1" not in http["routers"] and "guard" not in http["services"]
 
 
-def test_behind_trusted_proxies_the_gate_says_who_is_of_the_lan(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_behind_trusted_proxies_the_gate_says_who_is_of_the_lan(rendered: dict[str, str]) -> None:
     http = read(rendered, "trusted")
     gate = http["middlewares"]["gate-proxied"]["plugin"]["gate"]
     assert gate["trusted"] == ["198.51.100.0/24", "2001:db8:1::/48"] and gate["lan"] and gate["requests"] == 256
@@ -131,7 +130,7 @@ def test_behind_trusted_proxies_the_gate_says_who_is_of_the_lan(rendered: dict[s
             assert ("!ClientIP(`198.51.100.0/24`)" in router["rule"]) is ("-proxied" not in name), name
 
 
-def test_requests_of_an_address_are_limited_unless_it_is_of_the_lan(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_requests_of_an_address_are_limited_unless_it_is_of_the_lan(rendered: dict[str, str]) -> None:
     http = read(rendered, "plain")
     assert http["middlewares"]["requests"]["inFlightReq"]["amount"] == 256
     assert "requests" in http["routers"]["plain1"]["middlewares"]
@@ -142,7 +141,7 @@ def test_requests_of_an_address_are_limited_unless_it_is_of_the_lan(rendered: di
     assert "requests" not in http["middlewares"] and "requests" not in http["routers"]["plain1"]["middlewares"]
 
 
-def test_the_log_costs_nothing_where_all_is_not_logged(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_the_log_costs_nothing_where_all_is_not_logged(rendered: dict[str, str]) -> None:
     """Its log costs as much where a filter drops the line."""
     few, every = (read(rendered, name)["routers"] for name in ("plain", "all"))
     for name in ("plain1", "plain1-lan", "websecure-internet"):
@@ -153,7 +152,7 @@ def test_the_log_costs_nothing_where_all_is_not_logged(rendered: dict[str, str])
     assert every["answer-503"]["observability"] == OFF
 
 
-def test_no_log_holds_what_could_be_a_token(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_no_log_holds_what_could_be_a_token(rendered: dict[str, str]) -> None:
     """Traefik cannot cut an address. What follows a protected path may be a token, and so may a word that is no method."""
     http = read(rendered, "trusted")
     for name in ("web-internet", "websecure-lan", "websecure-proxied"):
@@ -164,7 +163,7 @@ def test_no_log_holds_what_could_be_a_token(rendered: dict[str, str]) -> None:  
     assert "%25" in http["routers"]["plain1"]["rule"]
 
 
-def test_entry_points(rendered: dict[str, str]) -> None:  # noqa: F811
+def test_entry_points(rendered: dict[str, str]) -> None:
     for name in ("plain", "trusted"):
         static = yaml.safe_load(rendered[f"traefik-{name}.traefik.yml"])
         for entry in static["entryPoints"].values():
