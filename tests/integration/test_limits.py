@@ -237,9 +237,9 @@ def test_a_reboot_keeps_a_ban(limits: Limits) -> None:
     )
     until(lambda: limits.table("edge13"), lambda text: "ct state new" in text)
     limits.serve("edge13")
-    assert not limits.answered("outside", wan, source=limits.other) and limits.answered(
-        "outside", wan, source=limits.visitor
-    )
+    # firewalld lets nobody in while it starts
+    assert until(lambda: limits.answered("outside", wan, source=limits.visitor), bool)
+    assert not limits.answered("outside", wan, source=limits.other)
     assert limits.lab.host("edge13").run(f"jellyfin-ports unban {limits.other}").rc == 0
     assert limits.answered("outside", wan, source=limits.other)
 
@@ -291,7 +291,13 @@ def roomy_server(limits: Limits) -> None:
     media = limits.lab.host("media")
     put(media, "/run/systemd/system/jellyfin.service.d/files.conf", "[Service]\nLimitNOFILE=4096\n")
     media.check_output("systemctl daemon-reload; systemctl restart jellyfin.service")
-    until(lambda: limits.status()["processes"]["discovery"]["upstreams"][0]["ready"], bool)
+    # What discovery says may be of before the restart: the relay answers for a while, and goes on to.
+    ask = f"curl -s -m 5 -o /dev/null -w '%{{http_code}}' http://{limits.address('edge')}:8096/health"
+    since = time.monotonic()
+    while time.monotonic() - since < 6:
+        if limits.lab.host("client").run(ask).stdout != "200":
+            since = time.monotonic()
+        time.sleep(0.5)
 
 
 def on_8096(limits: Limits, job: Any) -> None:
@@ -311,7 +317,7 @@ def on_8096(limits: Limits, job: Any) -> None:
     ids=["half-sent heads", "stalled readers", "slow bodies"],
 )  # fmt: skip
 def test_one_client_takes_8096_from_nobody(limits: Limits, roomy_server: None, count: int, say: str) -> None:
-    """The relay's own share is the second layer: half of what it has files for, where that is less than the limit."""
+    """The table stands before the relay, whose own share is as large where it has files enough: all of that, and no more."""
     share = min(LAN_LIMIT, limits.status()["processes"]["relay"]["connection_limit"] // 2)
 
     def attack() -> None:
@@ -320,11 +326,10 @@ def test_one_client_takes_8096_from_nobody(limits: Limits, roomy_server: None, c
         time.sleep(ATTACK_SECONDS)
         mine = limits.status()["processes"]["relay"]["connections"]
         seen = limits.result(crowd)
-        assert share - 50 < mine <= share + 1, mine  # and the other client's
+        assert share - 50 < mine <= share + 1, (mine, seen)  # and the other client's
         assert seen["opened"] - seen["cut"] <= share and seen["silent"] == 0, seen
 
     on_8096(limits, attack)
-    assert limits.address("client") in limits.status()["processes"]["relay"]["too_many"]
 
 
 def test_other_names_are_refused_on_8096(limits: Limits) -> None:

@@ -25,8 +25,9 @@ AT_ONCE = int(os.environ.get("JELLYNET_SUITES_AT_ONCE", "2"))
 PROXY = ("test_requests.py test_reverse_proxy.py", "tests/integration/reverse_proxy.toml")
 # Name: the tests, the topology of their hosts ('' where a suite boots them itself), the environment. The longest first.
 SUITES: dict[str, tuple[str, str, dict[str, str]]] = {
-    "proxies": (*PROXY, {"JELLYNET_PROXIES": "nginx,apache,traefik"}),
-    "more_proxies": (*PROXY, {"JELLYNET_PROXIES": "haproxy,caddy,caddy-new"}),
+    "nginx_apache": (*PROXY, {"JELLYNET_PROXIES": "nginx,apache"}),
+    "haproxy_traefik": (*PROXY, {"JELLYNET_PROXIES": "haproxy,traefik"}),
+    "caddy": (*PROXY, {"JELLYNET_PROXIES": "caddy,caddy-new"}),
     "debian13": (PROXY[0], "", {"JELLYNET_IMAGE": "debian13"}),
     "switching": ("test_reverse_proxy_switching.py", PROXY[1], {}),
     "setbacks": ("test_reverse_proxy_setbacks.py", PROXY[1], {}),
@@ -55,6 +56,7 @@ def run(name: str) -> tuple[str, int, float, str]:
         "pytest",
         "-p",
         "no:cacheprovider",
+        "--durations=15",
         *(f"tests/integration/{test}" for test in tests.split()),
     ]
     log = LOGS / f"suite-{name}.log"

@@ -7,8 +7,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jellyfin_ports.relay.head import (
@@ -129,6 +131,21 @@ def render(request: Request, **changes: object) -> bytes:
         **changes,
     }
     return render_request(request, **arguments)  # type: ignore[arg-type]
+
+
+ROOT = Path(__file__).resolve().parents[2]
+DROPPED = yaml.safe_load((ROOT / "roles" / "reverse_proxy" / "vars" / "main.yml").read_text())[
+    "_reverse_proxy_dropped_headers"
+]
+
+
+@pytest.mark.parametrize("name", DROPPED)
+def test_what_the_proxies_drop_is_dropped_here_too(loop: asyncio.AbstractEventLoop, name: str) -> None:
+    spellings = [name, name.upper(), name.lower().replace("-", "_")]
+    out = render(
+        read(loop, "GET / HTTP/1.1", "Host: a", *(f"{spelling}: 6.6.6.6" for spelling in spellings), "X_Own: b")
+    )
+    assert b"6.6.6.6" not in out and b"X_Own: b\r\n" in out
 
 
 def test_forwarding_fields_are_overwritten(loop: asyncio.AbstractEventLoop) -> None:

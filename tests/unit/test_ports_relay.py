@@ -927,6 +927,23 @@ def test_one_address_takes_no_more_than_its_share(
     assert [line for line in caplog.messages if "127.0.0.1 has 5 connections" in line] and len(caplog.messages) == 1
 
 
+def test_who_arrives_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a share, also where they come one straight after the other."""
+    monkeypatch.setattr("jellyfin_ports.relay.server._ACCEPT_BATCH", 1)
+
+    async def job() -> None:
+        async with relay_before(hello, connections={"enabled": True, "lan": 8}) as setting:
+            held = [socket.create_connection(("127.0.0.1", setting.port)) for _ in range(8)]
+            await until(lambda: setting.relay.status()["connections"] == 8)
+            assert setting.relay.status()["too_many"] == {}
+            for sock in held:
+                sock.close()
+            await until(lambda: setting.relay.status()["connections"] == 0)
+            assert not setting.relay._arriving
+
+    run(job())
+
+
 def test_a_proxy_that_is_trusted_is_many_visitors() -> None:
     async def job() -> None:
         async with relay_before(hello, connections={"lan": 2}, trusted_proxies=["127.0.0.1/32"]) as setting:

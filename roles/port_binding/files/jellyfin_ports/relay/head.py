@@ -33,10 +33,12 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 _HOP_BY_HOP = frozenset(
     [b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"]
 )
-# Set anew, or nobody's business: who the client is, is told in one place only.
+# Set anew, or nobody's business: who the client is, is told in one place only, and so are target and method. The proxies drop the same
+# (`_reverse_proxy_dropped_headers`), and whatever begins with X-Forwarded.
 _REPLACED = frozenset(
     [b"host", b"content-length", b"proxy-authorization", b"forwarded", b"x-real-ip", b"x-client-ip", b"true-client-ip",
-     b"x-original-for", b"x-original-host", b"x-original-proto", b"x-cluster-client-ip"]
+     b"x-original-for", b"x-original-host", b"x-original-proto", b"x-original-prefix", b"x-cluster-client-ip", b"cf-connecting-ip", b"proxy",
+     b"x-original-url", b"x-rewrite-url", b"x-http-method", b"x-http-method-override", b"x-method-override", b"x-jellynet-peer"]
 )  # fmt: skip
 _NO_REQUEST = _HOP_BY_HOP | _REPLACED
 _NO_RESPONSE = _HOP_BY_HOP | {b"content-length", b"proxy-authenticate"}
@@ -189,8 +191,11 @@ def _examine(method: bytes, target: bytes, http11: bool, fields: tuple[tuple[byt
     )
 
 
-def _is_forwarding(key: bytes) -> bool:
-    return b"orwarded" in key and key.replace(b"_", b"-").startswith(b"x-forwarded")
+def _is_ours_to_say(key: bytes) -> bool:
+    """Some servers take an underscore for a hyphen."""
+    if b"_" in key:
+        key = key.replace(b"_", b"-")
+    return key in _NO_REQUEST or key.startswith(b"x-forwarded")
 
 
 def render_request(request: Request, client: str, scheme: str, host: bytes) -> bytes:
@@ -199,7 +204,7 @@ def render_request(request: Request, client: str, scheme: str, host: bytes) -> b
     nominated = request.nominated
     for name, value in request.fields:
         key = name.lower()
-        if key in _NO_REQUEST or key in nominated or _is_forwarding(key):
+        if key in nominated or _is_ours_to_say(key):
             continue
         lines += (name, b": ", value, b"\r\n")
     lines.append(

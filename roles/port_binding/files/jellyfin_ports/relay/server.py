@@ -107,15 +107,15 @@ class Listening:
         if self.scheme == "https":
             assert relay.contexts is not None
             options = {"ssl": relay.contexts.default, "ssl_handshake_timeout": _HANDSHAKE_SECONDS}
+        client = relay.connection(self.scheme, peer, self.name)
         try:
-            await relay.loop.connect_accepted_socket(
-                lambda: relay.connection(self.scheme, peer, self.name), connection, **options
-            )
+            await relay.loop.connect_accepted_socket(lambda: client, connection, **options)
         except (OSError, asyncio.TimeoutError):  # ssl.SSLError is an OSError
             relay.counters["handshakes_failed"] += 1
             connection.close()
         finally:
-            relay.welcomed(peer)
+            if client.transport is None:
+                relay.no_longer_arriving(peer)
 
 
 class Seen:
@@ -254,12 +254,14 @@ class Relay:
         self._arriving[peer] += 1
         return True
 
-    def welcomed(self, peer: str) -> None:
+    def no_longer_arriving(self, peer: str) -> None:
+        """Whoever was given room is here by now or never; counted twice, they would take the room of others."""
         self._arriving[peer] -= 1
         if not self._arriving[peer]:
             del self._arriving[peer]
 
     def arrived(self, client: ClientConnection) -> None:
+        self.no_longer_arriving(client.peer)
         self._clients.add(client)
         self._by_peer[client.peer] += 1
 
