@@ -235,7 +235,7 @@ def minute(edge: Edge) -> Iterator[dict[str, Future[Any]]]:
 def test_a_reload_ends_nothing_that_is_under_way(edge: Edge, minute: dict[str, Future[Any]]) -> None:
     if edge.proxy in WEBSOCKETS_END_ON_RELOAD:
         return
-    # The certificates are others: that is a change, and whoever skips what is unchanged loads it too.
+    # New certificates are a change, so a proxy that skips an unchanged configuration reloads too.
     before = serial(edge)
     edge.certificates()
     edge.shell("jellynet-certificate-door sync")
@@ -627,7 +627,6 @@ def chain(pair: tuple[Edge, str], *lists: str) -> list[str]:
         (("2001:db8:77::9",), "2001:db8:77::9"),
     ],
 )
-@pytest.mark.usefixtures("idle")
 @pytest.mark.usefixtures("idle")
 def test_the_list_is_walked_from_right_to_left(behind: tuple[Edge, str], lists: tuple[str, ...], resolved: str) -> None:
     assert chain(behind, *lists) == [resolved]

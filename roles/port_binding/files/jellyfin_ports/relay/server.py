@@ -255,7 +255,7 @@ class Relay:
         return True
 
     def no_longer_arriving(self, peer: str) -> None:
-        """Whoever was given room is here by now or never; counted twice, they would take the room of others."""
+        """A connection stops arriving once it is made or has failed; counted twice, it would take the room of another."""
         self._arriving[peer] -= 1
         if not self._arriving[peer]:
             del self._arriving[peer]
